@@ -1,0 +1,40 @@
+"""The protocol between the loop and an agent."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol, runtime_checkable
+
+from m3eda.design.types import Design, Sizing
+from m3eda.simulate.trial import Trial
+
+
+@runtime_checkable
+class Agent(Protocol):
+    """Proposes sizings and hears what they gave.
+
+    Built by a factory `factory(design, seed, options)`. It must be deterministic: the same design,
+    seed and options, and the same calls, give the same sizings, so that a run can be reproduced
+    and resumed.
+    """
+
+    def ask(self, n: int) -> list[Sizing]:
+        """Propose at least one sizing for the free parameters (`Space.sizing` makes one).
+
+        `n` is how many the loop would like at once. More may be returned where the next points do
+        not depend on results (a start design), fewer where they do. An empty list ends the run:
+        the agent has nothing left to try.
+        """
+        ...
+
+    def tell(self, trials: Sequence[Trial]) -> None:
+        """Hear finished trials, in order of their numbers, failed ones included.
+
+        Trials that were never asked for (an earlier run, another agent, changed specs) are told
+        in the same way and must be welcome at any time.
+        """
+        ...
+
+
+class AgentFactory(Protocol):
+    def __call__(self, design: Design, seed: int, options: Mapping[str, Any]) -> Agent: ...

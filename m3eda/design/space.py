@@ -1,0 +1,128 @@
+"""The free parameters of a design as a unit cube.
+
+Every agent works on points x in [0, 1]^d, one coordinate a free parameter in file order: linear or
+logarithmic in the range, grids and choices snapped to their nearest value. Ordered choices (all
+numbers) are spread evenly by rank, so an E-series is logarithmic by itself.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from m3eda.design.types import Design, Parameter, Sizing, Value
+
+FloatArray = NDArray[np.float64]
+
+
+def tidy(value: float) -> float:
+    """`value` rounded to 12 significant digits, so that 37 steps of 0.1p read 3.7e-12."""
+    return float(f"{value:.12g}")
+
+
+class Axis:
+    """One free parameter: unit interval <-> values."""
+
+    def __init__(self, parameter: Parameter) -> None:
+        self.parameter = parameter
+        self.name = parameter.name
+        self.categorical = any(isinstance(choice, str) for choice in parameter.choices)
+        """True where neighbours in the unit interval need not be alike (words, not numbers)."""
+        if parameter.choices:
+            ordered = parameter.choices if self.categorical else sorted(parameter.choices)
+            self._choices: tuple[Value, ...] = tuple(ordered)
+            self.levels: float = len(self._choices)
+            return
+        self._choices = ()
+        assert parameter.minimum is not None and parameter.maximum is not None
+        self._low, self._high = parameter.minimum, parameter.maximum
+        self._log = parameter.scale == "log"
+        self.levels = math.inf
+        if parameter.step:
+            # a range that is no whole number of steps ends at the last grid point inside it
+            self.levels = math.floor((self._high - self._low) / parameter.step + 1e-9) + 1
+
+    def value(self, x: float) -> Value:
+        """The value nearest to unit coordinate `x`, on the grid."""
+        x = min(max(float(x), 0.0), 1.0)
+        if self._choices:
+            return self._choices[min(int(x * len(self._choices)), len(self._choices) - 1)]
+        raw = self._unscale(x)
+        step = self.parameter.step
+        if step:
+            index = min(max(round((raw - self._low) / step), 0), int(self.levels) - 1)
+            raw = self._low + index * step
+        return tidy(min(max(raw, self._low), self._high))
+
+    def unit(self, value: Value) -> float:
+        """The unit coordinate of `value`; the centre of its cell for a choice.
+
+        Raises ValueError for a word that is not among the choices.
+        """
+        if self._choices:
+            if self.categorical:
+                index = self._choices.index(value)
+            else:
+                gaps = [abs(float(choice) - float(value)) for choice in self._choices]
+                index = int(np.argmin(gaps))
+            return (index + 0.5) / len(self._choices)
+        number = min(max(float(value), self._low), self._high)
+        if self._high == self._low:
+            return 0.5
+        if self._log:
+            return math.log(number / self._low) / math.log(self._high / self._low)
+        return (number - self._low) / (self._high - self._low)
+
+    def _unscale(self, x: float) -> float:
+        if self._log:
+            return self._low * (self._high / self._low) ** x
+        return self._low + x * (self._high - self._low)
+
+
+class Space:
+    """The search space of a design: `dimension` axes, one a free parameter."""
+
+    def __init__(self, design: Design) -> None:
+        self.axes = tuple(Axis(parameter) for parameter in design.free)
+        self.names = tuple(axis.name for axis in self.axes)
+        self.dimension = len(self.axes)
+        self.levels = np.array([axis.levels for axis in self.axes])
+        """Number of distinct values an axis has, shape (d,); inf where continuous."""
+        self.size = float(np.prod(self.levels)) if self.dimension else 1.0
+        """Number of distinct points, inf where an axis is continuous."""
+
+    def sizing(self, x: ArrayLike) -> Sizing:
+        """The free parameters at unit point `x`, shape (d,), on their grids."""
+        return {a.name: a.value(u) for a, u in zip(self.axes, np.asarray(x).ravel(), strict=True)}
+
+    def unit(self, sizing: Mapping[str, Value]) -> FloatArray:
+        """The unit point of a sizing, shape (d,); parameters that are not free are ignored."""
+        return np.array([axis.unit(sizing[axis.name]) for axis in self.axes], dtype=float)
+
+    def snap(self, points: ArrayLike) -> FloatArray:
+        """Unit points, shape (n, d), moved to their nearest grid values, shape (n, d)."""
+        rows = np.atleast_2d(np.asarray(points, dtype=float))
+        return np.array([self.unit(self.sizing(row)) for row in rows]).reshape(rows.shape)
+
+    def start(self) -> FloatArray | None:
+        """The designer's own start as a unit point, shape (d,), or None where none is given.
+
+        Parameters without a `start` of their own sit at their centre.
+        """
+        given = [axis.parameter.start is not None for axis in self.axes]
+        if not any(given):
+            return None
+        return self.snap(
+            [
+                axis.unit(axis.parameter.start) if axis.parameter.start is not None else 0.5
+                for axis in self.axes
+            ]
+        )[0]
+
+    def centre(self) -> FloatArray:
+        """The designer's start, or the centre of the cube, shape (d,)."""
+        start = self.start()
+        return self.snap(np.full(self.dimension, 0.5))[0] if start is None else start

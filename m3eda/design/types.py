@@ -1,0 +1,228 @@
+"""What the designer wrote, as frozen values: the result of loading a design file.
+
+All electrical quantities are plain floats in SI units.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, Literal
+
+Value = float | str
+"""A parameter's or condition's value: a number in SI units, or a word (a model name, a section)."""
+
+Sizing = Mapping[str, Value]
+"""A value for every parameter of a design, by name."""
+
+NOMINAL = "nominal"
+"""Name of the corner made of the nominal conditions."""
+
+Scale = Literal["linear", "log"]
+
+
+@dataclass(frozen=True)
+class Parameter:
+    """One size the designer lists. Exactly one of the five forms is set.
+
+    Range: `minimum` and `maximum`, with an optional grid `step`. Choices: `choices` (an E-series
+    arrives as its values, `series` keeps its name). Frozen: `value`. Tied: `expression`.
+    """
+
+    name: str
+    minimum: float | None = None
+    maximum: float | None = None
+    step: float | None = None
+    scale: Scale = "linear"
+    choices: tuple[Value, ...] = ()
+    series: str = ""
+    value: Value | None = None
+    expression: str = ""
+    start: Value | None = None
+    """A sizing the designer already has: simulated first, and what `m3eda check` runs."""
+    kind: str = ""
+    """The designer's own word for what it is: multiplier, width, length, capacitance..."""
+    unit: str = ""
+    description: str = ""
+
+    @property
+    def frozen(self) -> bool:
+        return self.value is not None
+
+    @property
+    def tied(self) -> bool:
+        return bool(self.expression)
+
+    @property
+    def free(self) -> bool:
+        """True where an agent may choose the value."""
+        return not (self.frozen or self.tied)
+
+
+@dataclass(frozen=True)
+class Limits:
+    """The limits of one spec. A measure meets them when every limit that is set holds."""
+
+    minimum: float | None = None
+    maximum: float | None = None
+    target: float | None = None
+    tolerance: float | None = None
+    """Half width of the window around `target`, in the measure's unit."""
+
+
+@dataclass(frozen=True)
+class Spec:
+    """What a measure must be. `corners` holds limits that replace `limits` at a named corner."""
+
+    measure: str
+    limits: Limits
+    weight: float = 1.0
+    unit: str = ""
+    corners: Mapping[str, Limits] = field(default_factory=dict)
+    description: str = ""
+
+    def at(self, corner: str) -> Limits:
+        return self.corners.get(corner, self.limits)
+
+
+@dataclass(frozen=True)
+class Testbench:
+    """One netlist template to render and simulate. `template` is an absolute path."""
+
+    __test__ = False  # the field's word begins with Test, which pytest would collect
+
+    name: str
+    template: Path
+    conditions: Mapping[str, Value] = field(default_factory=dict)
+    """Conditions of this testbench alone, over those of the design."""
+
+
+@dataclass(frozen=True)
+class Measure:
+    """A number taken from a testbench's waveforms, from its `.meas` lines, or from other measures.
+
+    `expression` is set, or `meas` (the name of a `.meas` in the netlist). `testbench` is empty for
+    a measure computed from other measures, parameters and conditions.
+    """
+
+    name: str
+    testbench: str = ""
+    expression: str = ""
+    meas: str = ""
+    unit: str = ""
+    description: str = ""
+
+
+@dataclass(frozen=True)
+class Corner:
+    """One set of conditions. `process` names a section of the technology, empty for its nominal."""
+
+    name: str
+    process: str = ""
+    conditions: Mapping[str, Value] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Technology:
+    """Device models by path: a shipped technology, or one given by the design file."""
+
+    name: str
+    lib: Path | None = None
+    sections: Mapping[str, str] = field(default_factory=dict)
+    """Process corner name -> section of `lib`."""
+    nominal: str = ""
+    """The process corner used where none is asked for."""
+    data: Mapping[str, Any] = field(default_factory=dict)
+    """The rest of technology.yaml: devices, supply, sizes, mismatch; templates may read it."""
+
+
+@dataclass(frozen=True)
+class SimulatorChoice:
+    name: str = "ngspice"
+    options: Mapping[str, Value] = field(default_factory=dict)
+    timeout: float = 60.0
+    """Seconds one simulator run may take."""
+
+
+@dataclass(frozen=True)
+class AgentChoice:
+    name: str = "auto"
+    budget: int = 500
+    """Largest number of simulated sizings."""
+    seconds: float | None = None
+    """Largest wall time, or None."""
+    seed: int = 1
+    batch: int = 1
+    """Sizings asked from the agent at once; part of the recipe, independent of --jobs."""
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class FailurePolicy:
+    retries: int = 0
+    ladder: tuple[str, ...] = ()
+    stop_after_same_error: int = 5
+    """Stop when this many first points in a row fail with the same reason; 0 never stops."""
+
+
+@dataclass(frozen=True)
+class Objective:
+    """What to minimise or maximise once every spec holds."""
+
+    minimize: tuple[str, ...] = ()
+    maximize: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Variation:
+    mismatch: bool = False
+    process: bool = False
+    samples: int = 200
+    yield_target: float | None = None
+
+
+@dataclass(frozen=True)
+class Design:
+    """A whole design file, checked. Mappings keep the order of the file."""
+
+    name: str
+    path: Path
+    """The design file, absolute."""
+    testbenches: Mapping[str, Testbench]
+    parameters: Mapping[str, Parameter]
+    measures: Mapping[str, Measure]
+    specs: Mapping[str, Spec]
+    description: str = ""
+    netlist: Path | None = None
+    """Template of the device under test alone, written sized to `-o`; else the first testbench."""
+    technology: Technology | None = None
+    conditions: Mapping[str, Value] = field(default_factory=dict)
+    corners: tuple[Corner, ...] = ()
+    objective: Objective = Objective()
+    variation: Variation | None = None
+    simulator: SimulatorChoice = SimulatorChoice()
+    agent: AgentChoice = AgentChoice()
+    failures: FailurePolicy = FailurePolicy()
+    plugins: tuple[Path, ...] = ()
+    """Local plugin files the design names, absolute."""
+    sources: tuple[Path, ...] = ()
+    """Every YAML file read: the design file, what it extends, the technology."""
+
+    @property
+    def free(self) -> tuple[Parameter, ...]:
+        """Parameters an agent chooses, in file order."""
+        return tuple(p for p in self.parameters.values() if p.free)
+
+    @property
+    def nominal(self) -> Corner:
+        return Corner(NOMINAL, self.technology.nominal if self.technology else "", self.conditions)
+
+    def pinned(self, name: str, value: Value) -> Design:
+        """The same design with parameter `name` frozen at `value`."""
+        parameter = Parameter(name, value=value, unit=self.parameters[name].unit)
+        return replace(self, parameters={**self.parameters, name: parameter})
+
+    def with_spec(self, spec: Spec) -> Design:
+        """The same design with the spec on `spec.measure` replaced or added."""
+        return replace(self, specs={**self.specs, spec.measure: spec})

@@ -1,0 +1,147 @@
+"""Decks, waveforms, and the protocols a simulator plugin answers.
+
+A plugin author writes `available()` and `run()`; a back end that keeps a circuit loaded adds
+`open()`. Names of vectors are those of ngspice, in lower case: `v(out)`, `v(x1.net)`, `i(vdd)`,
+`@m1[gm]`; the independent variable is `frequency`, `time` or the sweep's name.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from enum import Enum
+from pathlib import Path
+from typing import Any, Literal, Protocol, runtime_checkable
+
+import numpy as np
+from numpy.typing import NDArray
+
+from m3eda.design.types import Value
+
+AnalysisKind = Literal["op", "dc", "ac", "tran", "noise"]
+
+
+class State(str, Enum):
+    """What became of a simulation, judged by whether the requested results arrived."""
+
+    COMPLETE = "complete"
+    """Every requested vector arrived."""
+    MODEL_MISSING = "model missing"
+    """A model, subcircuit or include is not there, or refuses its sizes."""
+    PARSE_ERROR = "parse error"
+    NO_CONVERGENCE = "no convergence"
+    TIMEOUT = "timeout"
+    CRASH = "crash"
+    """The simulator died of a signal or stopped without saying why."""
+    VECTOR_MISSING = "vector missing"
+    """The run ended well, but a node, device or analysis that a measure needs is not there."""
+    SIMULATOR_MISSING = "simulator missing"
+
+
+@dataclass(frozen=True)
+class Deck:
+    """A rendered netlist ready for a simulator, with what is wanted from it. Holds no plan to run.
+
+    `text` is what the template gave; a back end adds what its dialect needs to get `vectors`
+    and `meas` out.
+    """
+
+    text: str
+    testbench: str = ""
+    corner: str = ""
+    vectors: tuple[str, ...] = ()
+    """Vectors that measures use, such as `v(out)`; empty asks for all node voltages and branch
+    currents."""
+    device_values: tuple[str, ...] = ()
+    """Operating-point values of devices, such as `@m1[gm]`."""
+    meas: tuple[str, ...] = ()
+    """Names of `.meas` results that measures use."""
+    values: Mapping[str, Value] = field(default_factory=dict)
+    """The parameters and conditions it was rendered from."""
+    files: tuple[Path, ...] = ()
+    """Templates and included files it was read from, absolute."""
+
+
+@dataclass(frozen=True)
+class Analysis:
+    """The results of one analysis.
+
+    `vectors` holds arrays of shape (n,), complex for AC and real otherwise, the independent
+    variable under `scale`; an operating point has n = 1 and no scale. `units` gives SI units by
+    vector name, where known: V, A, Hz, s, V/sqrt(Hz)...
+    """
+
+    kind: AnalysisKind
+    vectors: Mapping[str, NDArray[Any]]
+    scale: str = ""
+    units: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Waveforms:
+    """All that one run of a deck gave."""
+
+    analyses: tuple[Analysis, ...] = ()
+    meas: Mapping[str, float] = field(default_factory=dict)
+    """Results of `.meas` by name; one that failed is absent."""
+    seconds: float = 0.0
+    """Wall time in the simulator."""
+    log: str = ""
+    """Tail of what the simulator printed."""
+
+    def of_kind(self, kind: AnalysisKind) -> Iterator[Analysis]:
+        return (analysis for analysis in self.analyses if analysis.kind == kind)
+
+
+class SimulationFailed(Exception):
+    """A run did not give what was asked for: becomes a failed trial, never an end of the run."""
+
+    def __init__(self, state: State, reason: str, log: str = "", rundir: Path | None = None) -> None:
+        super().__init__(f"{state.value}: {reason}")
+        self.state = state
+        self.reason = reason
+        """One line."""
+        self.log = log
+        """Tail of the simulator's output."""
+        self.rundir = rundir
+
+
+@runtime_checkable
+class Simulator(Protocol):
+    """The least a simulator plugin must answer. Built by a factory `factory(options: Mapping)`."""
+
+    name: str
+
+    def available(self) -> str:
+        """The simulator's version, such as `ngspice-39.3`. Raises SimulatorMissing."""
+        ...
+
+    def run(self, deck: Deck, rundir: Path, timeout: float) -> Waveforms:
+        """Simulate `deck` in the empty directory `rundir` within `timeout` seconds.
+
+        Called from several threads at once, each with a rundir of its own. Raises
+        SimulationFailed with its state and reason; SimulatorMissing where the program is gone.
+        """
+        ...
+
+
+@runtime_checkable
+class Session(Protocol):
+    """A circuit that stays loaded while only values change."""
+
+    def run(self, values: Mapping[str, Value]) -> Waveforms: ...
+
+    def close(self) -> None: ...
+
+
+@runtime_checkable
+class WarmSimulator(Simulator, Protocol):
+    """A simulator that can keep a deck open; the engine uses it where it is offered."""
+
+    def open(self, deck: Deck) -> Session: ...
+
+
+SimulatorFactory = Any
+"""Callable[[Mapping[str, Value]], Simulator]: the options of the design file -> a simulator."""
+
+Complex = np.complex128
