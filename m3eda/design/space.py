@@ -31,31 +31,27 @@ class Axis:
         self.name = parameter.name
         self.categorical = any(isinstance(choice, str) for choice in parameter.choices)
         """True where neighbours in the unit interval need not be alike (words, not numbers)."""
+        self._choices: tuple[Value, ...] = ()
         if parameter.choices:
             ordered = parameter.choices if self.categorical else sorted(parameter.choices)
-            self._choices: tuple[Value, ...] = tuple(ordered)
+            self._choices = tuple(ordered)
             self.levels: float = len(self._choices)
             return
-        self._choices = ()
         assert parameter.minimum is not None and parameter.maximum is not None
         self._low, self._high = parameter.minimum, parameter.maximum
         self._log = parameter.scale == "log"
-        self.levels = math.inf
-        if parameter.step:
+        self._step = parameter.step or 0.0
+        self.levels = math.inf if self._high > self._low else 1
+        if self._step:
             # a range that is no whole number of steps ends at the last grid point inside it
-            self.levels = math.floor((self._high - self._low) / parameter.step + 1e-9) + 1
+            self.levels = math.floor((self._high - self._low) / self._step + 1e-9) + 1
 
     def value(self, x: float) -> Value:
         """The value nearest to unit coordinate `x`, on the grid."""
         x = min(max(float(x), 0.0), 1.0)
         if self._choices:
             return self._choices[min(int(x * len(self._choices)), len(self._choices) - 1)]
-        raw = self._unscale(x)
-        step = self.parameter.step
-        if step:
-            index = min(max(round((raw - self._low) / step), 0), int(self.levels) - 1)
-            raw = self._low + index * step
-        return tidy(min(max(raw, self._low), self._high))
+        return tidy(float(self._numbers(np.array([x]))[0]))
 
     def unit(self, value: Value) -> float:
         """The unit coordinate of `value`; the centre of its cell for a choice.
@@ -69,17 +65,47 @@ class Axis:
                 gaps = [abs(float(choice) - float(value)) for choice in self._choices]
                 index = int(np.argmin(gaps))
             return (index + 0.5) / len(self._choices)
-        number = min(max(float(value), self._low), self._high)
-        if self._high == self._low:
-            return 0.5
-        if self._log:
-            return math.log(number / self._low) / math.log(self._high / self._low)
-        return (number - self._low) / (self._high - self._low)
+        return float(self._units(np.array([float(value)]))[0])
 
-    def _unscale(self, x: float) -> float:
+    def snap(self, x: FloatArray) -> FloatArray:
+        """Unit coordinates, shape (n,), moved to the nearest value on the grid."""
+        x = np.clip(x, 0.0, 1.0)
+        if self._choices:
+            last = len(self._choices) - 1
+            return (np.minimum(np.floor(x * (last + 1)), last) + 0.5) / (last + 1)
+        return self._units(self._numbers(x)) if self._step or self.levels == 1 else x
+
+    def label(self, x: FloatArray) -> FloatArray:
+        """A number for each unit coordinate, shape (n,): equal where the values are equal."""
+        if self._choices:
+            return np.minimum(np.floor(x * len(self._choices)), len(self._choices) - 1)
+        if self._step:
+            return self._index(self._raw(x))
+        return np.round(x, 9) + 0.0  # no negative zero
+
+    def _raw(self, x: FloatArray) -> FloatArray:
         if self._log:
             return self._low * (self._high / self._low) ** x
         return self._low + x * (self._high - self._low)
+
+    def _index(self, raw: FloatArray) -> FloatArray:
+        return np.clip(np.rint((raw - self._low) / self._step), 0.0, self.levels - 1)
+
+    def _numbers(self, x: FloatArray) -> FloatArray:
+        """Values in SI units at unit coordinates in [0, 1], on the grid."""
+        raw = self._raw(x)
+        if self._step:
+            raw = self._low + self._index(raw) * self._step
+        return np.clip(raw, self._low, self._high)
+
+    def _units(self, numbers: FloatArray) -> FloatArray:
+        """Unit coordinates of values, clipped to the range."""
+        numbers = np.clip(numbers, self._low, self._high)
+        if self._high == self._low:
+            return np.full(numbers.shape, 0.5)
+        if self._log:
+            return np.log(numbers / self._low) / math.log(self._high / self._low)
+        return (numbers - self._low) / (self._high - self._low)
 
 
 class Space:
@@ -89,7 +115,7 @@ class Space:
         self.axes = tuple(Axis(parameter) for parameter in design.free)
         self.names = tuple(axis.name for axis in self.axes)
         self.dimension = len(self.axes)
-        self.levels = np.array([axis.levels for axis in self.axes])
+        self.levels = np.array([axis.levels for axis in self.axes], dtype=float)
         """Number of distinct values an axis has, shape (d,); inf where continuous."""
         self.size = float(np.prod(self.levels)) if self.dimension else 1.0
         """Number of distinct points, inf where an axis is continuous."""
@@ -104,8 +130,17 @@ class Space:
 
     def snap(self, points: ArrayLike) -> FloatArray:
         """Unit points, shape (n, d), moved to their nearest grid values, shape (n, d)."""
-        rows = np.atleast_2d(np.asarray(points, dtype=float))
-        return np.array([self.unit(self.sizing(row)) for row in rows]).reshape(rows.shape)
+        rows = np.array(points, dtype=float, ndmin=2)
+        for column, axis in enumerate(self.axes):
+            rows[:, column] = axis.snap(rows[:, column])
+        return rows
+
+    def keys(self, points: ArrayLike) -> list[bytes]:
+        """One key a unit point, shape (n, d); equal where the points give the same sizing."""
+        rows = np.clip(np.array(points, dtype=float, ndmin=2), 0.0, 1.0)
+        for column, axis in enumerate(self.axes):
+            rows[:, column] = axis.label(rows[:, column])
+        return [row.tobytes() for row in rows]
 
     def start(self) -> FloatArray | None:
         """The designer's own start as a unit point, shape (d,), or None where none is given.

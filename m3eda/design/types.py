@@ -116,7 +116,8 @@ class Measure:
 
 @dataclass(frozen=True)
 class Corner:
-    """One set of conditions. `process` names a section of the technology, empty for its nominal."""
+    """One set of conditions. `process` names a section of the technology, empty for its nominal;
+    `conditions` holds only what differs from the design's."""
 
     name: str
     process: str = ""
@@ -216,7 +217,7 @@ class Design:
 
     @property
     def nominal(self) -> Corner:
-        return Corner(NOMINAL, self.technology.nominal if self.technology else "", self.conditions)
+        return Corner(NOMINAL, self.technology.nominal if self.technology else "")
 
     def pinned(self, name: str, value: Value) -> Design:
         """The same design with parameter `name` frozen at `value`."""

@@ -1,0 +1,77 @@
+# Everything here works on a fresh Debian or Ubuntu machine with Python 3.10 or newer.
+# VENV, PYTHON and JOBS may be set on the command line: `make size JOBS=2`.
+
+VENV ?= .venv
+PYTHON ?= python3
+JOBS ?= 1
+BIN := $(VENV)/bin
+INSTALLED := $(VENV)/.installed
+DEVELOPED := $(VENV)/.developed
+
+.PHONY: help size test install develop simulator check lint types docs bench-agents \
+        bench-time bench-technology bench-targets bench-smallest wheel clean
+
+help:  ## list the targets
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 20
+
+size: $(INSTALLED) simulator  ## set everything up and size the example op amp on real ngspice
+	$(BIN)/m3eda size examples/two_stage_opamp/design.yaml --jobs $(JOBS)
+
+test: $(DEVELOPED) simulator  ## set everything up and run the tests
+	$(BIN)/python -m pytest $(TESTS)
+
+install: $(INSTALLED)  ## make the virtual environment and install m3eda into it
+
+develop: $(DEVELOPED)  ## the same with the tools for tests and checks
+
+simulator:  ## install ngspice and libngspice where they are missing
+	@sh tools/install_ngspice.sh
+
+check: lint types docs  ## ruff, mypy and the checks of the docs
+
+lint: $(DEVELOPED)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: $(DEVELOPED)
+	$(BIN)/mypy
+
+docs: $(DEVELOPED)  ## write the generated parts of docs/ anew and fail where they had changed
+	$(BIN)/python docs/generate.py --check
+
+bench-agents: $(DEVELOPED) simulator  ## agents compared on both lists of targets (hours; resumes)
+	$(BIN)/python -m bench.agents $(ARGS)
+
+bench-time: $(DEVELOPED) simulator  ## time of the command line and the share outside ngspice
+	$(BIN)/python -m bench.command_line $(ARGS)
+
+bench-technology: $(DEVELOPED) simulator  ## generic45 beside the published card
+	$(BIN)/python -m bench.technology $(ARGS)
+
+bench-targets: $(DEVELOPED) simulator  ## make Pareto targets of a circuit anew
+	$(BIN)/python -m bench.make_targets $(ARGS)
+
+bench-smallest: $(DEVELOPED) simulator  ## every benchmark once at its smallest size
+	$(BIN)/python -m bench.agents --smallest
+	$(BIN)/python -m bench.command_line --smallest
+	$(BIN)/python -m bench.technology
+	$(BIN)/python -m bench.make_targets --smallest
+
+wheel: $(DEVELOPED)  ## build the wheel into dist/
+	$(BIN)/python -m build --wheel
+
+clean:  ## remove the virtual environment and what was built
+	rm -rf $(VENV) build dist *.egg-info
+
+$(BIN)/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' || \
+	  { echo "m3eda needs Python 3.10 or newer; this is $$($(PYTHON) --version)" >&2; exit 2; }
+	@$(PYTHON) -m venv $(VENV) || sh tools/install_venv.sh $(PYTHON) $(VENV)
+
+$(INSTALLED): $(BIN)/python pyproject.toml
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e .
+	@touch $@
+
+$(DEVELOPED): $(BIN)/python pyproject.toml
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[dev]'
+	@touch $@ $(INSTALLED)

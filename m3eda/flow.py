@@ -1,0 +1,201 @@
+"""From a design file to a run that is ready to go: the parts, put together.
+
+Both the command line and Python scripts start here.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from m3eda import __version__
+from m3eda.agents.types import Agent
+from m3eda.design import load_design, local_plugins
+from m3eda.design.snapshot import circuit_hash, design_hash, dump
+from m3eda.design.space import Space
+from m3eda.design.types import Design, Sizing
+from m3eda.errors import StorageError
+from m3eda.ledger import Ledger, Segment, StoredTrial
+from m3eda.loop import Run
+from m3eda.plugins import Plugins
+from m3eda.simulate.evaluator import Evaluator
+from m3eda.simulate.files import content_hash
+from m3eda.simulate.render import Renderer, template_folders, template_names
+from m3eda.simulate.types import Simulator
+
+
+@dataclass(frozen=True)
+class Project:
+    """A loaded design with the plugins it needs."""
+
+    design: Design
+    plugins: Plugins
+
+    @classmethod
+    def load(cls, path: Path, **overrides: Any) -> Project:
+        """Load a design file. `overrides` replace its own choices: simulator, agent, budget,
+        seconds, seed, batch, timeout; None leaves one as it is.
+
+        Raises DesignError with every mistake, PluginError.
+        """
+        plugins = Plugins(local_plugins(path))
+        design = load_design(
+            path, plugins.measures, plugins.technologies,
+            lambda template, _: template_names(template, template_folders(template, path)),
+        )
+        project = cls(_overridden(design, overrides), plugins)
+        plugins.look_up("simulators", project.design.simulator.name)
+        plugins.look_up("agents", project.design.agent.name)
+        return project
+
+    def simulator(self) -> Simulator:
+        """The simulator the design names, built with its options."""
+        choice = self.design.simulator
+        built: Simulator = self.plugins.look_up("simulators", choice.name)(choice.options)
+        return built
+
+    def evaluator(self, **settings: Any) -> Evaluator:
+        """An evaluator on the design's simulator. Raises SimulatorMissing."""
+        simulator = self.simulator()
+        return Evaluator(
+            self.design, simulator, self.plugins.measures, version=simulator.available(), **settings
+        )
+
+    def agent(self, design: Design) -> Agent:
+        choice = design.agent
+        factory = self.plugins.look_up("agents", choice.name)
+        agent: Agent = factory(design, choice.seed, choice.options)
+        return agent
+
+    def nominal_sizing(self) -> Sizing:
+        """The designer's start, or the centre of every range."""
+        space = Space(self.design)
+        return space.sizing(space.centre()) if space.dimension else {}
+
+    def files(self, sizing: Sizing) -> list[Path]:
+        """Every file that decides a result: YAML, templates, includes, libraries, plugins."""
+        design = self.design
+        renderer = Renderer(design)
+        found = [*design.sources, *design.plugins]
+        for testbench in design.testbenches.values():
+            found += renderer.deck(testbench, design.nominal, sizing).files
+        if design.netlist is not None:
+            found += renderer.netlist_files(sizing)
+        return list(dict.fromkeys(found))
+
+
+@dataclass
+class Prepared:
+    """A run, its ledger and its hashes."""
+
+    project: Project
+    run: Run
+    ledger: Ledger
+    hash: str
+    """Of the design and its files, as printed in results."""
+    files: list[Path]
+    version: str
+    """The simulator's."""
+
+    def close(self) -> None:
+        self.ledger.close()
+
+
+def prepare(
+    project: Project, run_dir: Path, *, jobs: int = 1, resume: bool = False, fresh: bool = False
+) -> Prepared:
+    """Make a run ready in `run_dir`, going on with the same recipe where it was begun before.
+
+    `resume` also tells the agent what other recipes on the same circuit have learned there;
+    `fresh` sets an earlier ledger aside. Raises StorageError, SimulatorMissing, DesignError.
+    """
+    if resume and not (run_dir / "ledger.sqlite").is_file():
+        raise StorageError(f"{run_dir}: nothing to resume there; leave --resume out to begin")
+    evaluator = project.evaluator(jobs=jobs, keep_failed=run_dir / "failed")
+    sizing = evaluator.complete(project.nominal_sizing())
+    files = project.files(sizing)
+    contents = [content_hash(path) for path in files if path.suffix not in {".yaml", ".yml"}]
+    if fresh:
+        _set_aside(run_dir)
+    ledger = Ledger(run_dir)
+    try:
+        evaluator.store = ledger
+        segment, prior = _segment(ledger, project.design, contents, evaluator.version, resume)
+        run = Run(project.design, evaluator, project.agent, ledger, segment.id, prior)
+    except BaseException:
+        ledger.close()
+        raise
+    return Prepared(
+        project, run, ledger, design_hash(project.design, contents), files, evaluator.version
+    )
+
+
+def _segment(
+    ledger: Ledger, design: Design, contents: list[str], version: str, resume: bool
+) -> tuple[Segment, list[StoredTrial]]:
+    """The segment to go on with, or a new one; and the trials its agent hears beforehand."""
+    simulator = f"{design.simulator.name} {version}"
+    # a larger budget goes on with the same trials, so it is no other recipe
+    recipe = design_hash(_without_limits(design), [*contents, simulator])
+    circuit = circuit_hash(design, [*contents, simulator])
+    known = ledger.segments()
+    if resume and known and known[-1].recipe.partition("+")[0] == recipe:
+        return known[-1], _trials_of(ledger, known[-1].recipe)
+    others = [s.id for s in known if s.circuit == circuit] if resume else []
+    if others:
+        recipe = f"{recipe}+{','.join(map(str, others))}"
+    same = [segment for segment in known if segment.recipe == recipe]
+    if same:
+        return same[-1], _trials_of(ledger, recipe)
+    new = Segment(0, recipe, circuit, dump(design), design.agent.name, design.agent.seed,
+                  simulator, time.time())
+    return ledger.begin(new), _trials_of(ledger, recipe)
+
+
+def _trials_of(ledger: Ledger, recipe: str) -> list[StoredTrial]:
+    """Trials of the segments that a resumed recipe, such as `4f..2a+1,3`, has learned from."""
+    learned = [int(number) for number in recipe.partition("+")[2].split(",") if number]
+    return [trial for segment in learned for trial in ledger.trials(segment)]
+
+
+def _without_limits(design: Design) -> Design:
+    return replace(design, agent=replace(design.agent, budget=1, seconds=None), description="")
+
+
+def _overridden(design: Design, overrides: Mapping[str, Any]) -> Design:
+    given = {key: value for key, value in overrides.items() if value is not None}
+    agent = {k: given[k] for k in ("budget", "seconds", "seed", "batch") if k in given}
+    simulator = {k: given[k] for k in ("timeout",) if k in given}
+    if "agent" in given and given["agent"] != design.agent.name:
+        agent |= {"name": given["agent"], "options": {}}
+    if "simulator" in given and given["simulator"] != design.simulator.name:
+        simulator |= {"name": given["simulator"], "options": {}}
+    return replace(
+        design,
+        agent=replace(design.agent, **agent),
+        simulator=replace(design.simulator, **simulator),
+    )
+
+
+def _set_aside(run_dir: Path) -> None:
+    """Rename an earlier ledger, so that a fresh run begins and nothing is lost."""
+    path = run_dir / "ledger.sqlite"
+    if not path.exists():
+        return
+    Ledger(run_dir).close()  # claims the directory and folds the write-ahead log in
+    number = 1
+    while (aside := run_dir / f"ledger.old-{number}.sqlite").exists():
+        number += 1
+    path.rename(aside)
+
+
+def versions(simulator: str) -> dict[str, str]:
+    """The versions written into every result."""
+    import platform
+
+    return {
+        "m3eda": __version__, "python": platform.python_version(), "simulator": simulator,
+    }

@@ -1,0 +1,101 @@
+"""Files that are whole or not there, and left alone where nothing changed."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import secrets
+import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from m3eda.errors import StorageError
+
+
+def write_atomic(path: Path, content: str | bytes) -> bool:
+    """Make `content` (text in UTF-8) the content of `path`; True where the file changed.
+
+    Another process sees the old file or the new one, never a part, whenever this one dies. A file
+    that holds `content` already keeps its modification time. Symbolic links are followed, and
+    devices and pipes are written to directly. Raises StorageError that names the path and cause.
+    """
+    data = content.encode("utf-8") if isinstance(content, str) else content
+    with storing(path):
+        target = Path(os.path.realpath(path))
+        try:
+            mode = target.stat().st_mode
+        except FileNotFoundError:
+            _replace(target, data, None)
+            return True
+        if stat.S_ISDIR(mode):
+            raise IsADirectoryError(errno.EISDIR, "it is a directory")
+        if not stat.S_ISREG(mode):
+            target.write_bytes(data)
+            return True
+        if _holds(target, data):
+            return False
+        if not os.access(target, os.W_OK):
+            # os.replace would take the place even of a file that its owner made read-only
+            raise PermissionError(errno.EACCES, "it is read-only")
+        _replace(target, data, stat.S_IMODE(mode))
+        return True
+
+
+def make_directory(path: Path) -> Path:
+    """`path`, made with its parents where it is not there. Raises StorageError."""
+    with storing(path):
+        path.mkdir(parents=True, exist_ok=True)
+    return path
+
+
+@contextmanager
+def storing(path: Path) -> Iterator[None]:
+    """Every OSError of the body as one StorageError that names `path`."""
+    try:
+        yield
+    except FileNotFoundError as error:
+        raise StorageError(f"{path}: cannot be written: no directory {path.parent}") from error
+    except OSError as error:
+        cause = error.strerror or str(error)
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            cause = "the disk is full" if error.errno == errno.ENOSPC else "the quota is used up"
+        raise StorageError(f"{path}: cannot be written: {cause}") from error
+
+
+def _holds(path: Path, data: bytes) -> bool:
+    try:
+        return path.stat().st_size == len(data) and path.read_bytes() == data
+    except PermissionError:
+        return False
+
+
+def _replace(target: Path, data: bytes, mode: int | None) -> None:
+    """Write beside `target` and rename over it; `mode` None leaves the mode to the umask."""
+    # the name's length is bounded: a long target name must not make this one too long
+    temporary = target.parent / f".{target.name[:100]}.{secrets.token_hex(4)}.tmp"
+    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
+    try:
+        with open(descriptor, "wb") as file:
+            file.write(data)
+            file.flush()
+            if mode is not None:
+                os.fchmod(file.fileno(), mode)
+            os.fsync(file.fileno())
+        os.replace(temporary, target)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            temporary.unlink()
+        raise
+    _sync_directory(target.parent)
+
+
+def _sync_directory(folder: Path) -> None:
+    """Make a rename outlive a power cut, where the file system can."""
+    with contextlib.suppress(OSError):
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)

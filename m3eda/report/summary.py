@@ -1,0 +1,146 @@
+"""What a run gave, and which of its trials is the best."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from m3eda.design.types import Design, Objective
+from m3eda.simulate.trial import Trial
+from m3eda.simulate.types import State
+
+if TYPE_CHECKING:
+    from m3eda.loop import End
+
+_NO_OBJECTIVE = Objective()
+
+Rank = tuple[Any, ...]
+
+
+def rank(trial: Trial, objective: Objective = _NO_OBJECTIVE) -> Rank:
+    """A key that grows with how good a trial is; no two trials of a run have the same.
+
+    Trials that meet every spec come first, then among these the objective, the reward, the worst
+    margin, and the lower number.
+    """
+    margins = [-math.inf if math.isnan(m) else m for m in trial.margins.values()]
+    return (
+        trial.met,
+        _objective_key(trial, objective) if trial.met else (),
+        trial.reward,
+        min(margins, default=0.0),
+        trial.state is State.COMPLETE,
+        -trial.number,
+    )
+
+
+def best_of(trials: Iterable[Trial], objective: Objective = _NO_OBJECTIVE) -> Trial | None:
+    """The best trial by `rank`; None where there is none."""
+    return max(trials, key=lambda trial: rank(trial, objective), default=None)
+
+
+def _objective_key(trial: Trial, objective: Objective) -> tuple[float, ...]:
+    """The objective's measures at their worst corner, in file order, larger is better."""
+    signed = [(name, -1.0) for name in objective.minimize]
+    signed += [(name, 1.0) for name in objective.maximize]
+    keys = []
+    for name, sign in signed:
+        values = [sign * r.measures.get(name, math.nan) for r in trial.results.values()]
+        keys.append(-math.inf if any(map(math.isnan, values)) else min(values))
+    return tuple(keys)
+
+
+@dataclass
+class Tally:
+    """Running counts over the trials of a run, and the best so far."""
+
+    objective: Objective = _NO_OBJECTIVE
+    best: Trial | None = None
+    trials: int = 0
+    replayed: int = 0
+    """Trials answered from the ledger."""
+    runs: int = 0
+    """Simulator runs of all trials."""
+    failures: Counter[State] = field(default_factory=Counter)
+    last_failure: str = ""
+
+    def add(self, trial: Trial, *, replayed: bool = False) -> bool:
+        """Count `trial`; True where it is the best so far."""
+        self.trials += 1
+        self.replayed += replayed
+        self.runs += sum(result.runs for result in trial.results.values())
+        if trial.state is not State.COMPLETE:
+            self.failures[trial.state] += 1
+            self.last_failure = f"{trial.state.value}: {trial.reason}".removesuffix(": ")
+        better = self.best is None or rank(trial, self.objective) > rank(self.best, self.objective)
+        if better:
+            self.best = trial
+        return better
+
+
+@dataclass(frozen=True)
+class Summary:
+    """A run as it stands: its best trial, its counts, and what they came from."""
+
+    design: Design
+    best: Trial | None
+    trials: int
+    """Sizings tried, those answered from the ledger included."""
+    agent: str
+    seed: int
+    simulator: str
+    """Version, such as `ngspice-39.3`."""
+    design_hash: str = ""
+    simulations: int = 0
+    """Sizings simulated by this call."""
+    runs: int = 0
+    """Simulator runs of all trials."""
+    seconds: float = 0.0
+    """Wall time of this call; 0 where unknown."""
+    ending: End | None = None
+    """Why the run ended; None where unknown."""
+    failures: Mapping[State, int] = field(default_factory=dict)
+
+    @property
+    def met(self) -> bool:
+        """True where the best trial meets every spec."""
+        return self.best is not None and self.best.met
+
+    @property
+    def failed(self) -> int:
+        return sum(self.failures.values())
+
+
+def summarize(
+    design: Design,
+    trials: Iterable[Trial],
+    *,
+    agent: str,
+    seed: int,
+    simulator: str,
+    design_hash: str = "",
+    simulations: int = 0,
+    seconds: float = 0.0,
+    ending: End | None = None,
+) -> Summary:
+    """The summary of `trials`, for which everything that can be counted is counted."""
+    tally = Tally(design.objective)
+    for trial in trials:
+        tally.add(trial)
+    return Summary(
+        design=design,
+        best=tally.best,
+        trials=tally.trials,
+        agent=agent,
+        seed=seed,
+        simulator=simulator,
+        design_hash=design_hash,
+        simulations=simulations,
+        runs=tally.runs,
+        seconds=seconds,
+        ending=ending,
+        failures=dict(tally.failures),
+    )

@@ -1,0 +1,270 @@
+"""Tables of specs, parameters and measures as rows of text, and these as plain text or Markdown."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from m3eda.design.scoring import margin, met
+from m3eda.design.types import Design, Limits, Parameter, Spec, Value
+from m3eda.simulate.trial import CornerResult, Trial
+from m3eda.units import format_engineering
+
+NOTHING = "-"
+"""Stands where there is no number."""
+
+_ASCII = str.maketrans(
+    {
+        "Ω": "Ohm",  # noqa: RUF001  GREEK CAPITAL LETTER OMEGA
+        "\u2126": "Ohm",
+        "µ": "u",
+        "μ": "u",  # noqa: RUF001  GREEK SMALL LETTER MU
+        "√": "sqrt",
+        "°": "deg",
+        "²": "^2",
+        "³": "^3",
+        "·": "*",
+        "±": "+-",
+        "≥": ">=",
+        "≤": "<=",
+        "–": "-",  # noqa: RUF001  EN DASH
+        "−": "-",  # noqa: RUF001  MINUS SIGN
+        "’": "'",  # noqa: RUF001  RIGHT SINGLE QUOTATION MARK
+    }
+)
+
+
+def one_line(text: str) -> str:
+    """`text` on one line, without control characters."""
+    return " ".join("".join(c if c.isprintable() else " " for c in text).split())
+
+
+def ascii_safe(text: str) -> str:
+    """`text` in ASCII alone: signs of the trade are spelled out, other letters become `?`."""
+    return text.translate(_ASCII).encode("ascii", "replace").decode("ascii")
+
+
+@dataclass(frozen=True)
+class Table:
+    """Cells as text; `right` names the columns whose cells end flush right."""
+
+    headers: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+    right: tuple[str, ...] = ()
+
+
+def _table(headers: Sequence[str], rows: Sequence[Sequence[str]], right: Sequence[str]) -> Table:
+    """A table without the columns that are empty in every row."""
+    cells = [[one_line(cell) for cell in row] for row in rows]
+    kept = [i for i in range(len(headers)) if i == 0 or any(row[i] for row in cells)]
+    return Table(
+        tuple(headers[i] for i in kept),
+        tuple(tuple(row[i] for i in kept) for row in cells),
+        tuple(right),
+    )
+
+
+@dataclass(frozen=True)
+class SpecRow:
+    """One spec, or one measure of the objective, against a trial at its worst corner."""
+
+    name: str
+    wanted: str
+    measured: str = NOTHING
+    margin: str = NOTHING
+    met: bool | None = None
+    """None for an objective without a limit, and before any trial."""
+    corner: str = ""
+    """The worst corner, where there are several."""
+    reason: str = ""
+    """Why there is no number."""
+
+    @property
+    def mark(self) -> str:
+        return "" if self.met is None else ("yes" if self.met else "NO")
+
+
+def spec_rows(design: Design, trial: Trial | None) -> list[SpecRow]:
+    """A row for each spec, then for each measure of the objective that has no spec."""
+    rows = [_spec_row(design, spec, trial) for spec in design.specs.values()]
+    aims = [*design.objective.minimize, *design.objective.maximize]
+    rows += [_aim_row(design, name, trial) for name in aims if name not in design.specs]
+    return rows
+
+
+def spec_table(design: Design, trial: Trial | None) -> Table:
+    headers = ("spec", "wanted", "measured", "margin", "met", "corner", "note")
+    rows = [
+        (r.name, r.wanted, r.measured, r.margin, r.mark, r.corner, r.reason)
+        for r in spec_rows(design, trial)
+    ]
+    return _table(headers, rows, ("measured", "margin"))
+
+
+def measure_table(design: Design, result: CornerResult) -> Table:
+    """Every measure of the design and what it gave."""
+    rows = []
+    for name, measure in design.measures.items():
+        value = result.measures.get(name, math.nan)
+        note = _reason(result, name) if math.isnan(value) else measure.description
+        rows.append((name, quantity(value, measure.unit), note))
+    return _table(("measure", "value", "note"), rows, ("value",))
+
+
+def parameter_table(design: Design, trial: Trial) -> Table:
+    """Every parameter, its value, what it may be, and where it sits at a limit."""
+    rows = []
+    for parameter in design.parameters.values():
+        value = trial.sizing.get(parameter.name)
+        shown = NOTHING if value is None else quantity(value, parameter.unit)
+        rows.append((parameter.name, shown, _allowed(parameter), _note(parameter, value)))
+    return _table(("parameter", "value", "allowed", "note"), rows, ("value",))
+
+
+def quantity(value: Value, unit: str) -> str:
+    """A value as engineers write it; words as they are, `-` for nan."""
+    if isinstance(value, str):
+        return value
+    return NOTHING if math.isnan(value) else format_engineering(value, unit)
+
+
+def wanted_text(limits: Limits, unit: str) -> str:
+    """The limits of a spec in words: `>= 10 MHz`, `1 V to 2 V`, `0.6 V +- 50 mV`."""
+    parts = []
+    low, high = limits.minimum, limits.maximum
+    if low is not None and high is not None:
+        parts.append(f"{quantity(low, unit)} to {quantity(high, unit)}")
+    elif low is not None:
+        parts.append(f">= {quantity(low, unit)}")
+    elif high is not None:
+        parts.append(f"<= {quantity(high, unit)}")
+    if limits.target is not None and limits.tolerance is not None:
+        parts.append(f"{quantity(limits.target, unit)} +- {quantity(limits.tolerance, unit)}")
+    return ", ".join(parts)
+
+
+def margin_text(value: float, limits: Limits, unit: str) -> str:
+    """The margin in per cent of the limit; in the measure's unit where the limit is 0."""
+    share = margin(value, limits)
+    if math.isnan(share):
+        return NOTHING
+    gaps = {
+        limit: gap
+        for limit, gap in (
+            (limits.minimum, value - (limits.minimum or 0.0)),
+            (limits.maximum, (limits.maximum or 0.0) - value),
+        )
+        if limit is not None
+    }
+    if gaps.get(0.0) == share:
+        return f"{'+' if share >= 0 else ''}{quantity(share, unit)}"
+    percent = 100.0 * share
+    return f"{percent:+.0f} %" if abs(percent) >= 1000 else f"{percent:+.3g} %"
+
+
+def _spec_row(design: Design, spec: Spec, trial: Trial | None) -> SpecRow:
+    unit = _unit(design, spec.measure)
+    aims = {**dict.fromkeys(design.objective.minimize, ", then smallest")}
+    aims |= dict.fromkeys(design.objective.maximize, ", then largest")
+    aim = aims.get(spec.measure, "")
+    if trial is None:
+        return SpecRow(spec.measure, wanted_text(spec.limits, unit) + aim)
+    corner = _worst_corner(spec, trial)
+    limits, result = spec.at(corner), trial.results[corner]
+    value = result.measures.get(spec.measure, math.nan)
+    return SpecRow(
+        name=spec.measure,
+        wanted=wanted_text(limits, unit) + aim,
+        measured=quantity(value, unit),
+        margin=margin_text(value, limits, unit),
+        met=all(
+            met(r.measures.get(spec.measure, math.nan), spec.at(c))
+            for c, r in trial.results.items()
+        ),
+        corner=corner if len(trial.results) > 1 else "",
+        reason=_reason(result, spec.measure) if math.isnan(value) else "",
+    )
+
+
+def _aim_row(design: Design, name: str, trial: Trial | None) -> SpecRow:
+    wanted = "smallest" if name in design.objective.minimize else "largest"
+    if trial is None:
+        return SpecRow(name, wanted)
+    value = trial.measures.get(name, math.nan)
+    return SpecRow(name, wanted, quantity(value, _unit(design, name)))
+
+
+def _worst_corner(spec: Spec, trial: Trial) -> str:
+    """The corner with the smallest margin, one without a number before all others."""
+
+    def key(corner: str) -> float:
+        value = trial.results[corner].measures.get(spec.measure, math.nan)
+        share = margin(value, spec.at(corner))
+        return -math.inf if math.isnan(share) else share
+
+    return min(trial.results, key=key)
+
+
+def _unit(design: Design, measure: str) -> str:
+    spec, known = design.specs.get(measure), design.measures.get(measure)
+    return (spec.unit if spec else "") or (known.unit if known else "")
+
+
+def _reason(result: CornerResult, measure: str) -> str:
+    """Why `measure` has no number."""
+    if measure in result.reasons:
+        return result.reasons[measure]
+    return result.reason or result.state.value
+
+
+def _allowed(parameter: Parameter) -> str:
+    if parameter.tied:
+        return f"= {parameter.expression}"
+    if parameter.series:
+        return f"{parameter.series} series"
+    if parameter.choices:
+        return ", ".join(quantity(choice, parameter.unit) for choice in parameter.choices)
+    if parameter.minimum is None or parameter.maximum is None:
+        return ""
+    low, high = (quantity(v, parameter.unit) for v in (parameter.minimum, parameter.maximum))
+    step = f", step {quantity(parameter.step, parameter.unit)}" if parameter.step else ""
+    return f"{low} to {high}{step}"
+
+
+def _note(parameter: Parameter, value: Value | None) -> str:
+    if parameter.frozen:
+        return "frozen"
+    if parameter.tied:
+        return "tied"
+    if not parameter.choices and value is not None and parameter.minimum != parameter.maximum:
+        return {parameter.minimum: "at its minimum", parameter.maximum: "at its maximum"}.get(
+            value, ""
+        )
+    return ""
+
+
+def plain_text(table: Table) -> str:
+    """Aligned ASCII text, one line a row under the headers and a rule; ends with a newline."""
+    lines = [[ascii_safe(cell) for cell in row] for row in (table.headers, *table.rows)]
+    widths = [max(len(row[i]) for row in lines) for i in range(len(table.headers))]
+    lines.insert(1, ["-" * width for width in widths])
+    right = [header in table.right for header in table.headers]
+    text = ""
+    for row in lines:
+        cells = [
+            cell.rjust(width) if flush else cell.ljust(width)
+            for cell, width, flush in zip(row, widths, right, strict=True)
+        ]
+        text += "  ".join(cells).rstrip() + "\n"
+    return text
+
+
+def markdown(table: Table) -> str:
+    """A Markdown table; ends with a newline."""
+
+    def line(cells: Sequence[str]) -> str:
+        return "| " + " | ".join(cell.replace("|", r"\|") for cell in cells) + " |\n"
+
+    rule = ["---:" if header in table.right else "---" for header in table.headers]
+    return line(table.headers) + line(rule) + "".join(line(row) for row in table.rows)

@@ -1,0 +1,259 @@
+"""Sizings in, raw results per corner out: renders, simulates, measures, stores."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+import tempfile
+import threading
+from collections import deque
+from collections.abc import Generator, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Protocol
+
+from m3eda.design.functions import FunctionTable
+from m3eda.design.ties import complete
+from m3eda.design.types import Corner, Design, Sizing, Testbench
+from m3eda.errors import StorageError
+from m3eda.simulate.files import content_hash
+from m3eda.simulate.measures import Measurer, VectorMissing
+from m3eda.simulate.render import Renderer
+from m3eda.simulate.trial import CornerResult
+from m3eda.simulate.types import Deck, SimulationFailed, Simulator, State
+
+LADDER: Mapping[str, str] = {
+    "gmin": "gmin=1e-10",
+    "reltol": "reltol=1e-2",
+    "gear": "method=gear",
+    "itl": "itl1=1000 itl2=500 itl4=100",
+}
+"""Relaxed options of `failures.ladder`, as `.option` text, tried in order on non-convergence."""
+
+_RELAXED = {State.NO_CONVERGENCE, State.CRASH}
+
+
+class Store(Protocol):
+    """Where finished simulations are kept, and asked for before one is paid for again."""
+
+    def simulation(self, key: str) -> CornerResult | None: ...
+
+    def add_simulation(
+        self, key: str, testbench: str, corner: str, result: CornerResult
+    ) -> None: ...
+
+
+@dataclass
+class Evaluator:
+    """Evaluates sizings of one design on one simulator.
+
+    `jobs` simulations run at once, each in a directory of its own below the system's temporary
+    directory. The first failed deck of each kind is kept in `keep_failed`.
+    """
+
+    design: Design
+    simulator: Simulator
+    functions: FunctionTable
+    store: Store | None = None
+    jobs: int = 1
+    keep_failed: Path | None = None
+    version: str = ""
+    """The simulator's version, part of the key of a stored simulation."""
+    runs: int = 0
+    """Simulator runs of this process so far."""
+    sim_seconds: float = 0.0
+    """Wall time inside the simulator so far, summed over jobs."""
+    _lock: threading.Lock = field(default_factory=threading.Lock, repr=False)
+
+    def __post_init__(self) -> None:
+        self._measurer = Measurer(self.design, self.functions)
+        self._renderer = Renderer(self.design, self._measurer.wanted)
+        self._recipe = json.dumps(
+            [self.design.simulator.name, self.version, sorted(self.design.simulator.options.items())]
+        )
+
+    @property
+    def corners(self) -> tuple[Corner, ...]:
+        return (self.design.nominal,)
+
+    @property
+    def renderer(self) -> Renderer:
+        return self._renderer
+
+    def for_design(self, design: Design) -> Evaluator:
+        """The same evaluator for a changed design."""
+        return replace(self, design=design, _lock=threading.Lock())
+
+    def complete(self, sizing: Sizing) -> Sizing:
+        """`sizing` with frozen and tied parameters added, in file order."""
+        return complete(self.design, sizing)
+
+    def decks(self, sizing: Sizing, corner: Corner | None = None) -> dict[str, Deck]:
+        """The rendered deck of every testbench, by name."""
+        corner = corner or self.design.nominal
+        whole = self.complete(sizing)
+        return {
+            name: self._renderer.deck(testbench, corner, whole)
+            for name, testbench in self.design.testbenches.items()
+        }
+
+    def evaluate(
+        self, sizings: Sequence[Sizing]
+    ) -> Generator[dict[str, CornerResult], None, None]:
+        """Results by corner name for each sizing, in order, `jobs` simulations at once.
+
+        With one job nothing runs ahead of what has been asked for.
+        """
+        if self.jobs == 1:
+            for sizing in sizings:
+                yield self._gather(sizing, [self._simulate(*job) for job in self._jobs(sizing)])
+            return
+        with ThreadPoolExecutor(self.jobs, thread_name_prefix="m3eda") as pool:
+            ahead: deque[tuple[Sizing, list[Future[CornerResult]]]] = deque()
+            waiting = iter(sizings)
+            try:
+                while True:
+                    self._fill(pool, waiting, ahead)
+                    if not ahead:
+                        return
+                    sizing, futures = ahead.popleft()
+                    yield self._gather(sizing, [future.result() for future in futures])
+            finally:
+                pool.shutdown(wait=False, cancel_futures=True)
+
+    def _fill(
+        self,
+        pool: ThreadPoolExecutor,
+        waiting: Iterator[Sizing],
+        ahead: deque[tuple[Sizing, list[Future[CornerResult]]]],
+    ) -> None:
+        """Keep as many simulations submitted as there are jobs, and one sizing at the least."""
+        while not ahead or sum(len(futures) for _, futures in ahead) < self.jobs:
+            sizing = next(waiting, None)
+            if sizing is None:
+                return
+            ahead.append(
+                (sizing, [pool.submit(self._simulate, *job) for job in self._jobs(sizing)])
+            )
+
+    def _jobs(self, sizing: Sizing) -> list[tuple[Testbench, Corner, Sizing]]:
+        return [
+            (testbench, corner, sizing)
+            for corner in self.corners
+            for testbench in self.design.testbenches.values()
+        ]
+
+    def _gather(self, sizing: Sizing, parts: list[CornerResult]) -> dict[str, CornerResult]:
+        """One result a corner from those of its testbenches."""
+        width = len(self.design.testbenches)
+        return {
+            corner.name: self._merge(corner, sizing, parts[i * width : (i + 1) * width])
+            for i, corner in enumerate(self.corners)
+        }
+
+    def _merge(self, corner: Corner, sizing: Sizing, parts: list[CornerResult]) -> CornerResult:
+        measures: dict[str, float] = {}
+        reasons: dict[str, str] = {}
+        for part in parts:
+            measures.update(part.measures)
+            reasons.update(part.reasons)
+        self._measurer.derive(corner, sizing, measures, reasons)
+        failed = next((part for part in parts if part.state is not State.COMPLETE), parts[0])
+        return CornerResult(
+            measures={name: measures[name] for name in self.design.measures},
+            reasons=reasons,
+            state=failed.state,
+            reason=failed.reason,
+            log=failed.log,
+            seconds=sum(part.seconds for part in parts),
+            runs=sum(part.runs for part in parts),
+        )
+
+    def _simulate(self, testbench: Testbench, corner: Corner, sizing: Sizing) -> CornerResult:
+        """One testbench at one corner: from the store, or simulated and stored."""
+        deck = self._renderer.deck(testbench, corner, sizing)
+        key = self._key(deck)
+        stored = self.store.simulation(key) if self.store else None
+        if stored is not None:
+            return replace(stored, runs=0)
+        result = self._with_retries(testbench, corner, sizing, deck)
+        if self.store:
+            self.store.add_simulation(key, testbench.name, corner.name, result)
+        return result
+
+    def _with_retries(
+        self, testbench: Testbench, corner: Corner, sizing: Sizing, deck: Deck
+    ) -> CornerResult:
+        policy = self.design.failures
+        ladder = (policy.ladder or tuple(LADDER))[: policy.retries]
+        options: list[str] = []
+        for attempt in range(len(ladder) + 1):
+            result = self._run(testbench, corner, sizing, _relaxed(deck, options))
+            if result.state not in _RELAXED or attempt == len(ladder):
+                break
+            options.append(LADDER[ladder[attempt]])
+        return replace(result, runs=attempt + 1)
+
+    def _run(
+        self, testbench: Testbench, corner: Corner, sizing: Sizing, deck: Deck
+    ) -> CornerResult:
+        rundir = Path(tempfile.mkdtemp(prefix="m3eda-"))
+        try:
+            waveforms = self.simulator.run(deck, rundir, self.design.simulator.timeout)
+            with self._lock:
+                self.runs += 1
+                self.sim_seconds += waveforms.seconds
+            measures, reasons = self._measurer.measure(testbench, corner, sizing, waveforms)
+            return CornerResult(measures, reasons, seconds=waveforms.seconds, log="")
+        except (SimulationFailed, VectorMissing) as error:
+            failure = error if isinstance(error, SimulationFailed) else SimulationFailed(
+                State.VECTOR_MISSING, str(error))
+            self._keep(rundir, testbench, failure)
+            return self._failed(testbench, failure)
+        except OSError as error:
+            raise StorageError(f"{rundir}: cannot simulate there: {error.strerror}") from error
+        finally:
+            shutil.rmtree(rundir, ignore_errors=True)
+
+    def _failed(self, testbench: Testbench, failure: SimulationFailed) -> CornerResult:
+        names = [m.name for m in self.design.measures.values() if m.testbench == testbench.name]
+        reason = f"{testbench.name}: {failure.reason}"
+        return CornerResult(
+            measures={name: float("nan") for name in names},
+            reasons={name: f"{failure.state.value}: {failure.reason}" for name in names},
+            state=failure.state,
+            reason=reason,
+            log=failure.log,
+        )
+
+    def _keep(self, rundir: Path, testbench: Testbench, failure: SimulationFailed) -> None:
+        """Keep the first failed deck and log of each kind, for the user to look at."""
+        if self.keep_failed is None:
+            return
+        place = self.keep_failed / f"{testbench.name}-{failure.state.value.replace(' ', '-')}"
+        if place.exists():
+            return
+        small = shutil.ignore_patterns("*.raw")
+        try:
+            shutil.copytree(rundir, place, ignore=small)
+        except OSError:  # a second thread was faster, or the disk is full: only a convenience
+            return
+
+    def _key(self, deck: Deck) -> str:
+        """Hash of all that decides what `deck` gives."""
+        digest = hashlib.sha256(self._recipe.encode())
+        wanted = [deck.vectors, deck.device_values, deck.meas]
+        digest.update(json.dumps([deck.text, wanted]).encode())
+        digest.update(self._measurer.fingerprint(deck.testbench).encode())
+        for path in deck.files:
+            digest.update(content_hash(path).encode())
+        return digest.hexdigest()
+
+
+def _relaxed(deck: Deck, options: Sequence[str]) -> Deck:
+    if not options:
+        return deck
+    head, _, rest = deck.text.partition("\n")
+    return replace(deck, text=f"{head}\n.option {' '.join(options)}\n{rest}")

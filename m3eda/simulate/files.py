@@ -1,0 +1,48 @@
+"""The files behind a deck: what it includes at any depth, and a hash of their contents."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from functools import lru_cache
+from pathlib import Path
+
+def content_hash(path: Path) -> str:
+    """Hash of a file and of every file it includes; read again only where it changed."""
+    digest = hashlib.sha256()
+    for file in included_files(path):
+        stat = file.stat()
+        digest.update(_file_hash(file, stat.st_mtime_ns, stat.st_size).encode())
+    return digest.hexdigest()
+
+
+def included_files(path: Path) -> tuple[Path, ...]:
+    """`path` and what it includes by `.include` and `.lib` lines, at any depth."""
+    found: dict[Path, None] = {}
+    waiting = [path]
+    while waiting:
+        file = waiting.pop()
+        if file in found or not file.is_file():
+            continue
+        found[file] = None
+        stat = file.stat()
+        waiting += _direct_includes(file, stat.st_mtime_ns, stat.st_size)
+    return tuple(found)
+
+
+_REFERENCE = re.compile(
+    r"""^\s*\.(?:include|inc)\s+["']?([^"'\s]+)|^\s*\.lib\s+["']?([^"'\s]+)["']?\s+\S+""",
+    re.IGNORECASE | re.MULTILINE,
+)
+
+
+@lru_cache(maxsize=4096)
+def _direct_includes(file: Path, _mtime: int, _size: int) -> tuple[Path, ...]:
+    text = file.read_text(encoding="utf-8", errors="replace")
+    names = (match[1] or match[2] for match in _REFERENCE.finditer(text))
+    return tuple(file.parent / name for name in names)
+
+
+@lru_cache(maxsize=4096)
+def _file_hash(file: Path, _mtime: int, _size: int) -> str:
+    return hashlib.sha256(file.read_bytes()).hexdigest()
