@@ -25,7 +25,7 @@ install: $(INSTALLED)  ## make the virtual environment and install m3eda into it
 develop: $(DEVELOPED)  ## the same with the tools for tests and checks
 
 simulator:  ## install ngspice and libngspice where they are missing
-	@sh tools/install_ngspice.sh
+	@sh .ci/install_ngspice.sh
 
 check: lint types docs  ## ruff, mypy and the checks of the docs
 
@@ -66,7 +66,7 @@ clean:  ## remove the virtual environment and what was built
 $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' || \
 	  { echo "m3eda needs Python 3.10 or newer; this is $$($(PYTHON) --version)" >&2; exit 2; }
-	@$(PYTHON) -m venv $(VENV) || sh tools/install_venv.sh $(PYTHON) $(VENV)
+	@$(PYTHON) -m venv $(VENV) || sh .ci/make_venv.sh $(PYTHON) $(VENV)
 
 $(INSTALLED): $(BIN)/python pyproject.toml
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e .

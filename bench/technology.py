@@ -17,6 +17,7 @@ import subprocess
 import sys
 import tempfile
 from dataclasses import asdict, dataclass
+from itertools import pairwise
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -97,31 +98,42 @@ def library_line(section: str, library: Path = LIBRARY) -> str:
     return f'.lib "{library}" {section}'
 
 
+def launch(folder: Path) -> str:
+    """Run the ``deck.cir`` of a folder in batch mode there and return what ngspice printed."""
+    try:
+        done = subprocess.run(
+            ["ngspice", "-b", "deck.cir"],
+            cwd=folder,
+            env={**os.environ, "OMP_NUM_THREADS": "1", "OMP_THREAD_LIMIT": "1"},
+            timeout=TIMEOUT_S,
+            check=False,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            encoding="utf-8",
+            errors="replace",
+        )
+    except (OSError, subprocess.TimeoutExpired) as error:
+        raise SimulationError(f"ngspice did not finish: {error}") from error
+    return done.stdout
+
+
 def run_ngspice(deck: str, results: tuple[str, ...]) -> tuple[dict[str, str], str]:
-    """Run ``deck`` in batch mode and return the named result files and everything it printed.
+    """Run ``deck`` and return the named result files and everything ngspice printed.
 
     The printed text is followed by the reports of BSIM4's parameter checking, which it writes
     into the folder it runs in.
     """
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "OMP_THREAD_LIMIT": "1"}
     with tempfile.TemporaryDirectory(prefix="m3eda-bench-") as name:
         folder = Path(name)
         (folder / "deck.cir").write_text(deck)
-        try:
-            done = subprocess.run(
-                ["ngspice", "-b", "deck.cir"],
-                cwd=folder, env=environment, timeout=TIMEOUT_S, check=False,
-                stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-                encoding="utf-8", errors="replace",
-            )
-        except (OSError, subprocess.TimeoutExpired) as error:
-            raise SimulationError(f"ngspice did not finish: {error}") from error
+        printed = launch(folder)
         missing = [result for result in results if not (folder / result).is_file()]
         if missing:
-            raise SimulationError(f"ngspice wrote no {missing[0]}:\n{done.stdout}")
+            raise SimulationError(f"ngspice wrote no {missing[0]}:\n{printed}")
         reports = [path.read_text() for path in sorted(folder.glob("bsim4*.out"))]
         files = {result: (folder / result).read_text() for result in results}
-        return files, "\n".join([done.stdout, *reports])
+        return files, "\n".join([printed, *reports])
 
 
 def parse_raw(text: str) -> dict[str, complex]:
@@ -147,17 +159,25 @@ def bias_deck(load: str, biases: list[Bias], temperature: float) -> str:
             f"m{index} d{index} g{index} 0 b{index} {bias.model} w={bias.w!r} l={bias.l!r}",
         ]
         saves.append(f"save @m{index}[gm] @m{index}[gds] vg{index}#branch vd{index}#branch")
-    return "\n".join([
-        *lines, ".control", "set num_threads=1", "set filetype=ascii", *saves,
-        "op", "write op.raw",
-        f"ac lin 1 {AC_FREQUENCY:g} {AC_FREQUENCY:g}", "write ac.raw",
-        "quit", ".endc", ".end", "",
-    ])
+    return "\n".join(
+        [
+            *lines,
+            ".control",
+            "set num_threads=1",
+            "set filetype=ascii",
+            *saves,
+            "op",
+            "write op.raw",
+            f"ac lin 1 {AC_FREQUENCY:g} {AC_FREQUENCY:g}",
+            "write ac.raw",
+            ".endc",
+            ".end",
+            "",
+        ]
+    )
 
 
-def measure(
-    load: str, biases: list[Bias], temperature: float = 27.0
-) -> tuple[list[Reading], str]:
+def measure(load: str, biases: list[Bias], temperature: float = 27.0) -> tuple[list[Reading], str]:
     """Return the reading at every bias and everything ngspice printed.
 
     ``temperature`` is in degrees Celsius.  The current is that of the drain terminal, so it
@@ -177,3 +197,120 @@ def measure(
         for index in range(len(biases))
     ]
     return readings, printed
+
+
+def crossing(xs: list[float], ys: list[float], level: float) -> float:
+    """Return where rising positive ``ys`` cross ``level``, straight in log(y) between points."""
+    for (x0, y0), (x1, y1) in pairwise(zip(xs, ys, strict=True)):
+        if y0 < level <= y1:
+            return x0 + (x1 - x0) * math.log(level / y0) / math.log(y1 / y0)
+    raise SimulationError(f"the current never crosses {level:g} A")
+
+
+def interpolate(xs: list[float], ys: list[float], x: float) -> float:
+    """Return ``ys`` at ``x``, straight between the two points around it."""
+    index = max(i for i, known in enumerate(xs[:-1]) if known <= x)
+    share = (x - xs[index]) / (xs[index + 1] - xs[index])
+    return ys[index] + share * (ys[index + 1] - ys[index])
+
+
+def figures(load: str, model: str) -> Figures:
+    """Measure the compared figures of one polarity of a card.
+
+    The threshold is the gate voltage that gives 100 nA W/L at |Vds| = 0.6 V and L = 90 nm, the
+    same for every card; the gain is taken 0.2 V above it.  The gate capacitance is that of a
+    device of minimum length at |Vgs| = 1 V and |Vds| = 0.6 V.
+    """
+    singles = [
+        Bias(model, WIDTH, L_MIN, *bias)
+        for bias in ((1.0, 1.0), (1.2, 1.2), (0.0, 1.0), (1.0, 0.6))
+    ]
+    sweep = [Bias(model, WIDTH, 2 * L_MIN, vgs, 0.6) for vgs in SWEEP]
+    readings, _ = measure(load, singles + sweep)
+    swept = readings[len(singles) :]
+    level = THRESHOLD_CURRENT * WIDTH / (2 * L_MIN)
+    threshold = crossing(SWEEP, [reading.current for reading in swept], level)
+    gain = interpolate(
+        SWEEP, [reading.gm / reading.gds for reading in swept], threshold + OVERDRIVE
+    )
+    return Figures(
+        ion_1v0=readings[0].current,
+        ion_1v2=readings[1].current,
+        ioff=readings[2].current,
+        threshold_90n=threshold,
+        gain_90n=gain,
+        gate_capacitance=readings[3].gate_capacitance,
+    )
+
+
+def corner_currents(library: Path = LIBRARY) -> dict[str, dict[str, float]]:
+    """Return Ion (A, at 1.0 V, 1 um by 45 nm) of each polarity in each section."""
+    table = {}
+    for section in SECTIONS:
+        biases = [Bias(model, WIDTH, L_MIN, 1.0, 1.0) for model in POLARITIES]
+        readings, _ = measure(library_line(section, library), biases)
+        table[section] = {
+            model: reading.current for model, reading in zip(POLARITIES, readings, strict=True)
+        }
+    return table
+
+
+def compare(reference: str) -> dict[str, dict[str, dict[str, float]]]:
+    """Return the figures of both cards and their ratio (ours over the reference)."""
+    table = {}
+    for model in POLARITIES:
+        ours = asdict(figures(library_line("tt"), model))
+        theirs = asdict(figures(reference, model))
+        ratio = {name: ours[name] / theirs[name] for name in ours}
+        table[model] = {"generic45": ours, "reference": theirs, "ratio": ratio}
+    return table
+
+
+def unavailable() -> str | None:
+    """Return why the comparison cannot run here, or None where it can."""
+    if shutil.which("ngspice") is None:
+        return "ngspice is not installed"
+    if reference_line() is None:
+        return "no models/ptm/45nm_bulk.txt in $M3EDA_SHARED or in ../shared beside the checkout"
+    return None
+
+
+def print_tables(
+    compared: dict[str, dict[str, dict[str, float]]], corners: dict[str, dict[str, float]]
+) -> None:
+    """Print the comparison and the corners as two plain tables."""
+    print(f"{'device':8}{'figure':18}{'generic45':>12}{'reference':>12}{'ratio':>8}")
+    for model, columns in compared.items():
+        for name, ours in columns["generic45"].items():
+            print(
+                f"{model:8}{name:18}{ours:12.4g}{columns['reference'][name]:12.4g}"
+                f"{columns['ratio'][name]:8.3f}"
+            )
+    print(f"\n{'corner':8}{'nmos Ion (A)':>14}{'of tt':>8}{'pmos Ion (A)':>14}{'of tt':>8}")
+    for section, currents in corners.items():
+        cells = "".join(
+            f"{currents[model]:14.4g}{currents[model] / corners['tt'][model]:8.3f}"
+            for model in POLARITIES
+        )
+        print(f"{section:8}{cells}")
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the comparison; return 0, also where it has to be skipped."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures as JSON")
+    options = parser.parse_args(arguments)
+    reason = unavailable()
+    if reason is not None:
+        print(f"skipped: {reason}")
+        return 0
+    compared, corners = compare(reference_line() or ""), corner_currents()
+    print_tables(compared, corners)
+    if options.json is not None:
+        document = {"figures": compared, "corner_ion": corners}
+        options.json.write_text(json.dumps(document, indent=2) + "\n")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -11,7 +11,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from m3eda import __version__
 from m3eda.agents.types import Agent
 from m3eda.design import load_design, local_plugins
 from m3eda.design.snapshot import circuit_hash, design_hash, dump
@@ -43,7 +42,9 @@ class Project:
         """
         plugins = Plugins(local_plugins(path))
         design = load_design(
-            path, plugins.measures, plugins.technologies,
+            path,
+            plugins.measures,
+            plugins.technologies,
             lambda template, _: template_names(template, template_folders(template, path)),
         )
         project = cls(_overridden(design, overrides), plugins)
@@ -150,8 +151,16 @@ def _segment(
     same = [segment for segment in known if segment.recipe == recipe]
     if same:
         return same[-1], _trials_of(ledger, recipe)
-    new = Segment(0, recipe, circuit, dump(design), design.agent.name, design.agent.seed,
-                  simulator, time.time())
+    new = Segment(
+        0,
+        recipe,
+        circuit,
+        dump(design),
+        design.agent.name,
+        design.agent.seed,
+        simulator,
+        time.time(),
+    )
     return ledger.begin(new), _trials_of(ledger, recipe)
 
 
@@ -190,12 +199,3 @@ def _set_aside(run_dir: Path) -> None:
     while (aside := run_dir / f"ledger.old-{number}.sqlite").exists():
         number += 1
     path.rename(aside)
-
-
-def versions(simulator: str) -> dict[str, str]:
-    """The versions written into every result."""
-    import platform
-
-    return {
-        "m3eda": __version__, "python": platform.python_version(), "simulator": simulator,
-    }

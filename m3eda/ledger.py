@@ -127,15 +127,24 @@ class Ledger:
             cursor = connection.execute(
                 "INSERT INTO segments (recipe, circuit, design, agent, seed, simulator, started)"
                 " VALUES (?, ?, ?, ?, ?, ?, ?)",
-                (segment.recipe, segment.circuit, segment.design, segment.agent, segment.seed,
-                 segment.simulator, segment.started),
+                (
+                    segment.recipe,
+                    segment.circuit,
+                    segment.design,
+                    segment.agent,
+                    segment.seed,
+                    segment.simulator,
+                    segment.started,
+                ),
             )
             values = {**asdict(segment), "id": int(cursor.lastrowid or 0)}
         return Segment(**values)
 
     def segments(self) -> list[Segment]:
-        rows = self._read("SELECT id, recipe, circuit, design, agent, seed, simulator, started"
-                          " FROM segments ORDER BY id")
+        rows = self._read(
+            "SELECT id, recipe, circuit, design, agent, seed, simulator, started"
+            " FROM segments ORDER BY id"
+        )
         return [Segment(*row) for row in rows]
 
     def add_trial(self, segment: int, trial: StoredTrial) -> None:
@@ -143,16 +152,25 @@ class Ledger:
         with self._writing() as connection:
             connection.execute(
                 "INSERT OR REPLACE INTO trials VALUES (?, ?, ?, ?, ?)",
-                (segment, trial.number, json.dumps(dict(trial.sizing)), json.dumps(results),
-                 time.time()),
+                (
+                    segment,
+                    trial.number,
+                    json.dumps(dict(trial.sizing)),
+                    json.dumps(results),
+                    time.time(),
+                ),
             )
 
     def trials(self, segment: int) -> list[StoredTrial]:
-        rows = self._read("SELECT number, sizing, results FROM trials WHERE segment = ?"
-                          " ORDER BY number", segment)
+        rows = self._read(
+            "SELECT number, sizing, results FROM trials WHERE segment = ? ORDER BY number", segment
+        )
         return [
-            StoredTrial(number, json.loads(sizing),
-                        {c: decode_result(r) for c, r in json.loads(results).items()})
+            StoredTrial(
+                number,
+                json.loads(sizing),
+                {c: decode_result(r) for c, r in json.loads(results).items()},
+            )
             for number, sizing, results in rows
         ]
 
@@ -203,19 +221,25 @@ class Ledger:
     def _connect(self, read_only: bool) -> None:
         mode = "ro" if read_only else "rwc"
         self._connection = sqlite3.connect(
-            f"{self.path.absolute().as_uri()}?mode={mode}", uri=True, check_same_thread=False,
-            isolation_level=None, timeout=30,
+            f"{self.path.absolute().as_uri()}?mode={mode}",
+            uri=True,
+            check_same_thread=False,
+            isolation_level=None,
+            timeout=30,
         )
         if not read_only:
             self._connection.execute("PRAGMA journal_mode=WAL")
             self._connection.execute("PRAGMA synchronous=NORMAL")
             self._connection.executescript(_SCHEMA)
-            self._connection.execute("INSERT OR IGNORE INTO meta VALUES ('format', ?)",
-                                     (str(FORMAT),))
+            self._connection.execute(
+                "INSERT OR IGNORE INTO meta VALUES ('format', ?)", (str(FORMAT),)
+            )
         found = self._connection.execute("SELECT value FROM meta WHERE key = 'format'").fetchone()
         if found is None or int(found[0]) != FORMAT:
-            raise StorageError(f"{self.path}: ledger format {found and found[0]}, "
-                               f"this m3eda reads format {FORMAT}; name another --run-dir")
+            raise StorageError(
+                f"{self.path}: ledger format {found and found[0]}, "
+                f"this m3eda reads format {FORMAT}; name another --run-dir"
+            )
         if self._connection.execute("PRAGMA quick_check").fetchone()[0] != "ok":
             raise sqlite3.DatabaseError("database disk image is malformed")
 
@@ -234,7 +258,7 @@ class Ledger:
         self._connect(read_only=False)
         self.salvaged = True
         for table in ("segments", "trials", "simulations"):
-            for row in _readable_rows(aside, table):
+            for row in filter(_whole, _readable_rows(aside, table)):
                 places = ", ".join("?" * len(row))
                 with self._writing() as connection:
                     connection.execute(f"INSERT OR IGNORE INTO {table} VALUES ({places})", row)
@@ -275,6 +299,19 @@ class Ledger:
 def _damaged(error: Exception) -> bool:
     text = str(error)
     return any(word in text for word in ("malformed", "not a database", "corrupt", "no such table"))
+
+
+def _whole(row: tuple[Any, ...]) -> bool:
+    """True where no value was cut: SQLite may give a row whose end lay on a lost page."""
+    try:
+        for value in row:
+            if isinstance(value, str) and value.startswith(("{", "[")):
+                json.loads(value)
+            elif isinstance(value, str) and "\0" in value:
+                return False
+    except ValueError:
+        return False
+    return True
 
 
 def _readable_rows(path: Path, table: str) -> Iterator[tuple[Any, ...]]:

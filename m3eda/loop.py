@@ -222,9 +222,7 @@ class _Progress:
         stored = self._stored.get(number)
         return stored.results if stored and _key(stored.sizing) == _key(sizing) else None
 
-    def _finish(
-        self, sizing: Sizing, results: Mapping[str, CornerResult], replayed: bool
-    ) -> Trial:
+    def _finish(self, sizing: Sizing, results: Mapping[str, CornerResult], replayed: bool) -> Trial:
         run = self.run
         trial = score(len(run.trials), sizing, results, run.design.specs)
         run.trials.append(trial)

@@ -138,7 +138,7 @@ class Plugins:
     def _load(entry: EntryPoint) -> Any:
         try:
             return entry.load()
-        except Exception as error:  # noqa: BLE001  # a stranger's module may raise anything
+        except Exception as error:  # a stranger's module may raise anything
             raise PluginError(
                 f"plugin {entry.name} ({_distribution(entry)}) does not load: "
                 f"{type(error).__name__}: {error}"
@@ -161,6 +161,6 @@ def _load_file(path: Path) -> ModuleType:
     sys.modules[name] = module
     try:
         spec.loader.exec_module(module)
-    except Exception as error:  # noqa: BLE001  # a stranger's module may raise anything
+    except Exception as error:  # a stranger's module may raise anything
         raise PluginError(f"{path}: does not load: {type(error).__name__}: {error}") from error
     return module

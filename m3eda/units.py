@@ -120,6 +120,8 @@ def format_engineering(value: float, unit: str = "", digits: int = 4) -> str:
     if math.isnan(value) or math.isinf(value):
         return str(value)
     known = _unit(unit) if unit else None
+    if unit in _FRACTIONS:
+        value /= 10.0 ** _FRACTIONS[unit]
     if unit and (known is None or not _takes_prefix(unit, known)):
         return f"{value:.{digits}g} {unit}"
     from quantiphy import Quantity
@@ -153,7 +155,7 @@ def _spaced(text: str, tail: str) -> tuple[Decimal, float, str]:
     if tail == "F":
         return Decimal(1), 0, "F"
     if tail.lower() == "m":
-        right = f"write {number}m or {number}meg" if tail == "m" else "meg or m?"
+        right = f"write {number}m for milli" if tail == "m" else "meg or m?"
         raise NumberError(f"'{text}' is ambiguous", right)
     if tail.lower() in (*_SCALES, "meg", "mil"):
         raise NumberError(f"'{tail}' after a space is not a unit", f"write {number}{tail}")

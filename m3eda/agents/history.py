@@ -67,7 +67,7 @@ class History:
     @property
     def points(self) -> FloatArray:
         """Unit points of `trials`, shape (n, d)."""
-        return np.array(self._rows).reshape(-1, self.space.dimension)
+        return np.array(self._rows).reshape(len(self._rows), self.space.dimension)
 
     @property
     def known(self) -> int:
@@ -79,8 +79,8 @@ class History:
         """True where every sizing of a finite space is known."""
         return self.known >= self.space.size
 
-    def tell(self, trials: Sequence[Trial]) -> list[Trial]:
-        """Remember `trials`; returns those that belong to this space."""
+    def tell(self, trials: Sequence[Trial]) -> list[tuple[Trial, FloatArray]]:
+        """Remember `trials`; returns those that belong to this space, with their unit points."""
         taken = []
         for trial in trials:
             try:
@@ -89,13 +89,9 @@ class History:
                 continue  # from a design with other parameters or choices
             self._rows.append(point)
             self._told.update(self.space.keys(point))
-            taken.append(trial)
-        self.trials += taken
+            self.trials.append(trial)
+            taken.append((trial, point))
         return taken
-
-    def is_new(self, point: FloatArray) -> bool:
-        key = self.space.keys(point)[0]
-        return key not in self._told and key not in self._asked
 
     def new_of(self, points: ArrayLike) -> FloatArray:
         """The rows of `points`, shape (n, d), that are neither known nor repeated, snapped."""
@@ -106,7 +102,7 @@ class History:
             if key not in self._told and key not in self._asked and key not in seen:
                 seen.add(key)
                 kept.append(row)
-        return np.array(kept).reshape(-1, self.space.dimension)
+        return np.array(kept).reshape(len(kept), self.space.dimension)
 
     def propose(self, points: FloatArray) -> list[Sizing]:
         """Mark unit points, shape (n, d), as asked and turn them into sizings."""

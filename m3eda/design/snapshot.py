@@ -44,8 +44,15 @@ def circuit_hash(design: Design, contents: Iterable[str]) -> str:
         name: parameter for name, parameter in design.parameters.items() if not parameter.free
     }
     bare = replace(
-        design, specs={}, parameters=ranges, agent=AgentChoice(), objective=Design.objective,
-        description="", sources=(), corners=(), variation=None,
+        design,
+        specs={},
+        parameters=ranges,
+        agent=AgentChoice(),
+        objective=Design.objective,
+        description="",
+        sources=(),
+        corners=(),
+        variation=None,
     )
     return _hash(bare, contents)
 

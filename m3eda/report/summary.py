@@ -65,6 +65,7 @@ class Tally:
     runs: int = 0
     """Simulator runs of all trials."""
     failures: Counter[State] = field(default_factory=Counter)
+    failed: int = 0
     last_failure: str = ""
 
     def add(self, trial: Trial, *, replayed: bool = False) -> bool:
@@ -73,6 +74,7 @@ class Tally:
         self.replayed += replayed
         self.runs += sum(result.runs for result in trial.results.values())
         if trial.state is not State.COMPLETE:
+            self.failed += 1
             self.failures[trial.state] += 1
             self.last_failure = f"{trial.state.value}: {trial.reason}".removesuffix(": ")
         better = self.best is None or rank(trial, self.objective) > rank(self.best, self.objective)

@@ -16,10 +16,10 @@ NOTHING = "-"
 
 _ASCII = str.maketrans(
     {
-        "Ω": "Ohm",  # noqa: RUF001  GREEK CAPITAL LETTER OMEGA
+        "Ω": "Ohm",
         "\u2126": "Ohm",
         "µ": "u",
-        "μ": "u",  # noqa: RUF001  GREEK SMALL LETTER MU
+        "μ": "u",
         "√": "sqrt",
         "°": "deg",
         "²": "^2",
@@ -83,6 +83,12 @@ class SpecRow:
     @property
     def mark(self) -> str:
         return "" if self.met is None else ("yes" if self.met else "NO")
+
+
+def spec_met(spec: Spec, trial: Trial) -> bool:
+    """True where `spec` holds at every corner, strictly."""
+    results = trial.results.items()
+    return all(met(r.measures.get(spec.measure, math.nan), spec.at(c)) for c, r in results)
 
 
 def spec_rows(design: Design, trial: Trial | None) -> list[SpecRow]:
@@ -178,10 +184,7 @@ def _spec_row(design: Design, spec: Spec, trial: Trial | None) -> SpecRow:
         wanted=wanted_text(limits, unit) + aim,
         measured=quantity(value, unit),
         margin=margin_text(value, limits, unit),
-        met=all(
-            met(r.measures.get(spec.measure, math.nan), spec.at(c))
-            for c, r in trial.results.items()
-        ),
+        met=spec_met(spec, trial),
         corner=corner if len(trial.results) > 1 else "",
         reason=_reason(result, spec.measure) if math.isnan(value) else "",
     )
@@ -237,11 +240,11 @@ def _note(parameter: Parameter, value: Value | None) -> str:
         return "frozen"
     if parameter.tied:
         return "tied"
-    if not parameter.choices and value is not None and parameter.minimum != parameter.maximum:
-        return {parameter.minimum: "at its minimum", parameter.maximum: "at its maximum"}.get(
-            value, ""
-        )
-    return ""
+    if parameter.minimum == parameter.maximum or value is None:
+        return ""
+    if value == parameter.minimum:
+        return "at its minimum"
+    return "at its maximum" if value == parameter.maximum else ""
 
 
 def plain_text(table: Table) -> str:

@@ -71,7 +71,11 @@ class Evaluator:
         self._measurer = Measurer(self.design, self.functions)
         self._renderer = Renderer(self.design, self._measurer.wanted)
         self._recipe = json.dumps(
-            [self.design.simulator.name, self.version, sorted(self.design.simulator.options.items())]
+            [
+                self.design.simulator.name,
+                self.version,
+                sorted(self.design.simulator.options.items()),
+            ]
         )
 
     @property
@@ -99,9 +103,7 @@ class Evaluator:
             for name, testbench in self.design.testbenches.items()
         }
 
-    def evaluate(
-        self, sizings: Sequence[Sizing]
-    ) -> Generator[dict[str, CornerResult], None, None]:
+    def evaluate(self, sizings: Sequence[Sizing]) -> Generator[dict[str, CornerResult], None, None]:
         """Results by corner name for each sizing, in order, `jobs` simulations at once.
 
         With one job nothing runs ahead of what has been asked for.
@@ -208,8 +210,11 @@ class Evaluator:
             measures, reasons = self._measurer.measure(testbench, corner, sizing, waveforms)
             return CornerResult(measures, reasons, seconds=waveforms.seconds, log="")
         except (SimulationFailed, VectorMissing) as error:
-            failure = error if isinstance(error, SimulationFailed) else SimulationFailed(
-                State.VECTOR_MISSING, str(error))
+            failure = (
+                error
+                if isinstance(error, SimulationFailed)
+                else SimulationFailed(State.VECTOR_MISSING, str(error))
+            )
             self._keep(rundir, testbench, failure)
             return self._failed(testbench, failure)
         except OSError as error:
@@ -222,7 +227,7 @@ class Evaluator:
         reason = f"{testbench.name}: {failure.reason}"
         return CornerResult(
             measures={name: float("nan") for name in names},
-            reasons={name: f"{failure.state.value}: {failure.reason}" for name in names},
+            reasons=dict.fromkeys(names, f"{failure.state.value}: {failure.reason}"),
             state=failure.state,
             reason=reason,
             log=failure.log,

@@ -7,6 +7,7 @@ import re
 from functools import lru_cache
 from pathlib import Path
 
+
 def content_hash(path: Path) -> str:
     """Hash of a file and of every file it includes; read again only where it changed."""
     digest = hashlib.sha256()

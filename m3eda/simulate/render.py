@@ -78,7 +78,9 @@ def template_folders(template: Path, design_file: Path) -> tuple[Path, ...]:
     return tuple(dict.fromkeys([*folders, *([library] if library else [])]))
 
 
-def template_sources(template: Path, folders: tuple[Path, ...]) -> dict[Path, jinja2.nodes.Template]:
+def template_sources(
+    template: Path, folders: tuple[Path, ...]
+) -> dict[Path, jinja2.nodes.Template]:
     """`template` and every template it includes by a literal name, parsed.
 
     Raises DesignError for a syntax error or an include that is not there, with file and line.
@@ -91,8 +93,14 @@ def template_sources(template: Path, folders: tuple[Path, ...]) -> dict[Path, ji
         if path in found:
             continue
         found[path] = _parse(environment, path)
-        for node in found[path].find_all((jinja2.nodes.Include, jinja2.nodes.Import,
-                                          jinja2.nodes.FromImport, jinja2.nodes.Extends)):
+        for node in found[path].find_all(
+            (
+                jinja2.nodes.Include,
+                jinja2.nodes.Import,
+                jinja2.nodes.FromImport,
+                jinja2.nodes.Extends,
+            )
+        ):
             waiting += _referenced(node, path, folders)
     return found
 
@@ -136,8 +144,10 @@ class TechnologyView:
         self.name = technology.name
         self.lib = str(technology.lib) if technology.lib else ""
         self.section = technology.sections.get(process or technology.nominal, "")
-        self.include = f'.lib "{self.lib}" {self.section}' if self.section else (
-            f'.include "{self.lib}"' if self.lib else ""
+        self.include = (
+            f'.lib "{self.lib}" {self.section}'
+            if self.section
+            else (f'.include "{self.lib}"' if self.lib else "")
         )
 
     def __getattr__(self, name: str) -> Any:
@@ -201,7 +211,10 @@ class Renderer:
         return {**merged, **testbench.conditions, **corner.conditions, **sizing}
 
     def _render(
-        self, template: Path, values: Mapping[str, Value], corner: Corner,
+        self,
+        template: Path,
+        values: Mapping[str, Value],
+        corner: Corner,
         add_temperature: bool = True,
     ) -> tuple[str, tuple[Path, ...]]:
         compiled, names, sources = self._compiled(template)
@@ -210,7 +223,9 @@ class Renderer:
             context["technology"] = TechnologyView(self.design.technology, corner.process)
         missing = sorted(names - set(context))
         if missing:
-            raise DesignError([Mistake(f"needs {', '.join(missing)}, which nobody gives", template)])
+            raise DesignError(
+                [Mistake(f"needs {', '.join(missing)}, which nobody gives", template)]
+            )
         try:
             text = compiled.render(context)
         except jinja2.TemplateError as error:
@@ -244,8 +259,9 @@ class Renderer:
     def _resolve(self, written: str, template: Path) -> Path:
         key = (written, template)
         if key not in self._paths:
-            self._paths[key] = resolve_path(written, (self.design.path.parent, template.parent),
-                                            template)
+            self._paths[key] = resolve_path(
+                written, (self.design.path.parent, template.parent), template
+            )
         return self._paths[key]
 
 
@@ -257,19 +273,30 @@ def resolve_path(written: str, folders: tuple[Path, ...], file: Path) -> Path:
     expanded = os.path.expanduser(os.path.expandvars(written))
     unset = re.search(r"\$\{?(\w+)", expanded)
     if unset:
-        raise DesignError([Mistake(
-            f"'{written}' uses ${unset[1]}, which is not set in the environment",
-            file, _line_of(written, file),
-        )])
+        raise DesignError(
+            [
+                Mistake(
+                    f"'{written}' uses ${unset[1]}, which is not set in the environment",
+                    file,
+                    _line_of(written, file),
+                )
+            ]
+        )
     candidates = [folder / expanded for folder in folders]
     for candidate in candidates:
         if candidate.is_file():
             return Path(os.path.normpath(candidate))
     looked = ", ".join(dict.fromkeys(str(candidate.parent) for candidate in candidates))
-    raise DesignError([Mistake(
-        f"includes '{written}', which is not there", file, _line_of(written, file),
-        hint=f"looked in {looked}",
-    )])
+    raise DesignError(
+        [
+            Mistake(
+                f"includes '{written}', which is not there",
+                file,
+                _line_of(written, file),
+                hint=f"looked in {looked}",
+            )
+        ]
+    )
 
 
 def _line_of(text: str, file: Path) -> int | None:

@@ -13,7 +13,7 @@ from m3eda.simulate.types import State
 
 @dataclass(frozen=True)
 class CornerResult:
-    """What one corner gave. Raw: specs are applied later, so changed specs score old trials anew."""
+    """What one corner gave, raw: specs are applied later, so changed ones score old trials anew."""
 
     measures: Mapping[str, float]
     """SI units; nan where the measure does not exist."""

@@ -96,7 +96,9 @@ class Waveforms:
 class SimulationFailed(Exception):
     """A run did not give what was asked for: becomes a failed trial, never an end of the run."""
 
-    def __init__(self, state: State, reason: str, log: str = "", rundir: Path | None = None) -> None:
+    def __init__(
+        self, state: State, reason: str, log: str = "", rundir: Path | None = None
+    ) -> None:
         super().__init__(f"{state.value}: {reason}")
         self.state = state
         self.reason = reason

@@ -1,0 +1,234 @@
+"""The command line: click only, one function a command, and the one place that catches errors."""
+
+from __future__ import annotations
+
+import signal
+import sys
+import traceback
+from pathlib import Path
+from typing import Any
+
+import click
+
+from m3eda import __version__
+from m3eda.errors import ExitCode, M3edaError, PluginError
+
+DESIGN = click.argument("design", type=click.Path(path_type=Path, dir_okay=False))
+FILE = click.Path(path_type=Path, dir_okay=False)
+FOLDER = click.Path(path_type=Path, file_okay=False)
+SET = click.option(
+    "--set",
+    "assignments",
+    metavar="NAME=VALUE",
+    multiple=True,
+    help="Give a parameter this value; may be repeated.",
+)
+SIZING = click.option(
+    "--sizing", type=FILE, help="Take the values of this sizing.json, as a run has written it."
+)
+
+
+def duration(text: str) -> float:
+    """A time written as `90`, `90s`, `5m` or `2h`, in seconds. Raises click.BadParameter."""
+    factor = {"s": 1.0, "m": 60.0, "h": 3600.0}.get(text.strip().lower()[-1:])
+    try:
+        seconds = float(text.strip()[:-1]) * factor if factor else float(text)
+    except ValueError:
+        seconds = -1.0
+    if not 0.0 < seconds < float("inf"):
+        raise click.BadParameter(f"'{text}' is no time (expected 90, 90s, 5m or 2h)")
+    return seconds
+
+
+class Commands(click.Group):
+    """The built-in commands, and those of plugins, which are loaded only when asked for."""
+
+    def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
+        return super().get_command(ctx, name) or self._of_plugins().get(name)
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return sorted({*super().list_commands(ctx), *self._of_plugins()})
+
+    @staticmethod
+    def _of_plugins() -> dict[str, click.Command]:
+        from m3eda.plugins import Plugins
+
+        try:
+            return {str(command.name): command for command in Plugins().commands()}
+        except PluginError as error:
+            # the help must work with a broken plugin too; a command that needs it will fail
+            click.echo(f"m3eda: {error}", err=True)
+            return {}
+
+
+@click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, message="%(prog)s %(version)s")
+def cli() -> None:
+    """Size analog circuits on your own SPICE simulator.
+
+    Exit codes: 0 specs met, 1 specs not met, 2 bad input, 3 simulator missing or broken,
+    4 files that cannot be written, 130 interrupted.
+    """
+
+
+@cli.command()
+@DESIGN
+@click.option("-o", "--output", type=FILE, help="Write the sized netlist here when specs are met.")
+@click.option("--run-dir", type=FOLDER, help="Keep the run here (default: runs/ beside DESIGN).")
+@click.option("--agent", help="Use this agent in place of the design's.")
+@click.option("--simulator", help="Use this simulator in place of the design's.")
+@click.option("--budget", type=click.IntRange(1), help="Largest number of simulated sizings.")
+@click.option(
+    "--time", "seconds", type=duration, metavar="TIME", help="Largest wall time: 90s, 5m, 2h."
+)
+@click.option("--seed", type=click.IntRange(0), help="Seed of the agent.")
+@click.option("--batch", type=click.IntRange(1), help="Sizings asked from the agent at once.")
+@click.option("--timeout", type=duration, metavar="TIME", help="Largest time of one simulator run.")
+@click.option(
+    "-j",
+    "--jobs",
+    type=click.IntRange(1),
+    default=1,
+    show_default=True,
+    help="Simulations run at once; does not change the result.",
+)
+@click.option(
+    "--resume",
+    is_flag=True,
+    help="Go on with the run directory, and learn from its runs with other specs.",
+)
+@click.option("--fresh", is_flag=True, help="Set an earlier ledger aside and begin anew.")
+@click.option(
+    "--keep-best", is_flag=True, help="Write -o with the best found if specs are not met."
+)
+@click.option("--json", "as_json", is_flag=True, help="Print the result as JSON on stdout.")
+@click.option("--stream", is_flag=True, help="Print each trial, then the result, as JSON lines.")
+@click.option("-q", "--quiet", is_flag=True, help="Print nothing but errors.")
+@click.option("--depfile", type=FILE, help="Write what the result depends on, for make.")
+@click.option("-n", "--dry-run", is_flag=True, help="Print the decks and the cost; run nothing.")
+def size(design: Path, dry_run: bool, as_json: bool, **options: Any) -> ExitCode:
+    """Find sizes that meet every spec of DESIGN, a design.yaml."""
+    from m3eda import commands
+    from m3eda.flow import Project
+
+    if options["resume"] and options["fresh"]:
+        raise click.UsageError("--resume and --fresh exclude each other")
+    own = ("agent", "simulator", "budget", "seconds", "seed", "batch", "timeout")
+    project = Project.load(design, **{key: options.pop(key) for key in own})
+    if dry_run:
+        commands.dry_run(project, sys.stdout)
+        return ExitCode.SPECS_MET
+    return commands.size_command(project, commands.SizeOptions(json=as_json, **options))
+
+
+@cli.command()
+@DESIGN
+@SET
+@SIZING
+@click.option("--simulator", help="Use this simulator in place of the design's.")
+@click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
+def check(
+    design: Path,
+    assignments: tuple[str, ...],
+    sizing: Path | None,
+    simulator: str | None,
+    as_json: bool,
+) -> ExitCode:
+    """Check DESIGN, simulate one point, and print what each measure gave."""
+    from m3eda import commands
+    from m3eda.flow import Project
+
+    project = Project.load(design, simulator=simulator)
+    values = commands.given_sizing(project, assignments, sizing)
+    return commands.check_command(project, sys.stdout, as_json=as_json, sizing=values)
+
+
+@cli.command()
+@DESIGN
+@SET
+@SIZING
+@click.option("--testbench", help="Only this testbench.")
+def render(
+    design: Path, assignments: tuple[str, ...], sizing: Path | None, testbench: str | None
+) -> ExitCode:
+    """Print the decks of DESIGN as a simulator will read them."""
+    from m3eda import commands
+    from m3eda.flow import Project
+
+    project = Project.load(design)
+    values = commands.given_sizing(project, assignments, sizing)
+    commands.render_command(project, sys.stdout, values, testbench)
+    return ExitCode.SPECS_MET
+
+
+@cli.command()
+@click.argument("run", type=click.Path(path_type=Path, exists=True))
+@click.option(
+    "--format",
+    "form",
+    type=click.Choice(["text", "markdown", "json"]),
+    default="text",
+    show_default=True,
+    help="How to print it.",
+)
+def report(run: Path, form: str) -> ExitCode:
+    """Print the report of RUN, a run directory, again."""
+    from m3eda import commands
+
+    return commands.report_command(run, form, sys.stdout)
+
+
+@cli.command()
+def schema() -> ExitCode:
+    """Print the JSON Schema of design.yaml, for editors that complete and check."""
+    import json
+
+    from m3eda.design import json_schema
+
+    click.echo(json.dumps(json_schema(), indent=2))
+    return ExitCode.SPECS_MET
+
+
+@cli.command()
+def plugins() -> ExitCode:
+    """List the plugins, and the simulators, agents, measures and technologies they bring."""
+    from m3eda.plugins import Plugins
+
+    found = Plugins()
+    click.echo("\n".join(["plugins:", *(f"  {name}" for name in found.names)]))
+    for hook in ("simulators", "agents", "measures", "technologies"):
+        click.echo(f"{hook}: {', '.join(sorted(getattr(found, hook)))}")
+    return ExitCode.SPECS_MET
+
+
+def main() -> None:
+    """Entry point: runs the command line and exits with a documented code."""
+    signal.signal(signal.SIGTERM, _interrupt)
+    sys.exit(int(run(sys.argv[1:])))
+
+
+def run(arguments: list[str]) -> int:
+    """Run one command and return its exit code; every error becomes text on stderr."""
+    try:
+        return int(cli.main(arguments, prog_name="m3eda", standalone_mode=False) or 0)
+    except M3edaError as error:
+        click.echo(f"m3eda: {error}", err=True)
+        return error.exit_code
+    except click.ClickException as error:
+        error.show()
+        return ExitCode.BAD_INPUT
+    except (click.Abort, KeyboardInterrupt):
+        click.echo("m3eda: interrupted", err=True)
+        return ExitCode.INTERRUPTED
+    except BrokenPipeError:
+        # the reader of a pipe has gone, as with `| head`: nobody is left to be told
+        sys.stderr.close()
+        return ExitCode.SPECS_MET
+    except Exception:  # noqa: BLE001  the last resort: a defect of m3eda itself, told in full
+        traceback.print_exc()
+        click.echo("m3eda: this is a defect; please report the lines above", err=True)
+        return ExitCode.INTERNAL
+
+
+def _interrupt(_number: int, _frame: Any) -> None:
+    raise KeyboardInterrupt

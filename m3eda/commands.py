@@ -1,0 +1,313 @@
+"""What each command does, behind the thin functions of `cli`."""
+
+from __future__ import annotations
+
+import json
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Generator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any
+
+from m3eda.design.types import Design, Sizing, Value
+from m3eda.errors import DesignError, ExitCode, Mistake, StorageError
+from m3eda.flow import Prepared, Project, prepare
+from m3eda.ledger import Ledger
+from m3eda.loop import Command, End, run_directory
+from m3eda.report.depfile import write_depfile
+from m3eda.report.package import Written, write_outputs
+from m3eda.report.summary import Summary, Tally, summarize
+from m3eda.report.terminal import Display, DisplayKind, make_display
+from m3eda.simulate.trial import Trial
+
+
+@dataclass(frozen=True)
+class SizeOptions:
+    """The options of `m3eda size`."""
+
+    output: Path | None = None
+    run_dir: Path | None = None
+    jobs: int = 1
+    resume: bool = False
+    fresh: bool = False
+    keep_best: bool = False
+    json: bool = False
+    stream: bool = False
+    quiet: bool = False
+    depfile: Path | None = None
+
+    @property
+    def display(self) -> DisplayKind:
+        if self.quiet:
+            return "quiet"
+        return "json" if self.json or self.stream else "auto"
+
+
+def size_command(project: Project, options: SizeOptions) -> ExitCode:
+    """Size a design, write what comes out, and say how it went."""
+    run_dir = options.run_dir or run_directory(project.design)
+    prepared = prepare(
+        project, run_dir, jobs=options.jobs, resume=options.resume, fresh=options.fresh
+    )
+    try:
+        if options.depfile is not None:
+            _write_depfile(prepared, run_dir, options)
+        display = make_display(options.display)
+        with display:
+            summary = _drive(prepared, display, options)
+            written = _write(prepared, summary, run_dir, options)
+            display.finish(summary, written.paths)
+    finally:
+        prepared.close()
+    if options.json or options.stream:
+        _print_summary(summary, written, lines=options.stream)
+    if summary.ending is End.INTERRUPTED and not options.quiet:
+        _say("interrupted; run the same command again to go on where it stopped")
+    return exit_code(summary)
+
+
+def exit_code(summary: Summary) -> ExitCode:
+    if summary.ending is End.INTERRUPTED:
+        return ExitCode.INTERRUPTED
+    return ExitCode.SPECS_MET if summary.met else ExitCode.SPECS_NOT_MET
+
+
+def _drive(prepared: Prepared, display: Display, options: SizeOptions) -> Summary:
+    """Run to the end, or to an interruption, feeding the screen and the stream."""
+    from m3eda.loop import size
+
+    run, design = prepared.run, prepared.run.design
+    if prepared.ledger.salvaged:
+        display.note("the ledger was damaged: its readable part is kept, the rest simulated again")
+    started = time.monotonic()
+    tally = Tally(design.objective)
+    display.start(design, design.agent.budget)
+    trials = size(run)
+    ending = End.INTERRUPTED
+    try:
+        ending = _consume(trials, lambda trial: _heard(trial, prepared, tally, display, options))
+    except KeyboardInterrupt:
+        prepared.run.evaluator.cancel()
+    finally:
+        trials.close()
+    return summarize(
+        design,
+        run.trials,
+        agent=design.agent.name,
+        seed=design.agent.seed,
+        simulator=prepared.version,
+        design_hash=prepared.hash,
+        simulations=len(run.trials) - run.replayed,
+        seconds=time.monotonic() - started,
+        ending=ending,
+    )
+
+
+def _consume(trials: Generator[Trial, Command | None, End], heard: Callable[[Trial], None]) -> End:
+    while True:
+        try:
+            trial = next(trials)
+        except StopIteration as stop:
+            ending: End = stop.value
+            return ending
+        heard(trial)
+
+
+def _heard(
+    trial: Trial, prepared: Prepared, tally: Tally, display: Display, options: SizeOptions
+) -> None:
+    replayed = len(prepared.run.trials) <= prepared.run.replayed
+    tally.add(trial, replayed=replayed)
+    display.update(trial, tally.best, replayed=replayed)
+    prepared.project.plugins.manager.hook.trial_finished(design=prepared.run.design, trial=trial)
+    if options.stream:
+        from m3eda.report.text import trial_json
+
+        _out(json.dumps(trial_json(trial)))
+
+
+def _write(prepared: Prepared, summary: Summary, run_dir: Path, options: SizeOptions) -> Written:
+    """Write the outputs of the best sizing so far."""
+    if summary.best is None:
+        return Written((), ())
+    evaluator = prepared.run.evaluator
+    decks = {name: deck.text for name, deck in evaluator.decks(summary.best.sizing).items()}
+    netlist = evaluator.renderer.netlist(summary.best.sizing)
+    return write_outputs(
+        run_dir, summary, decks, netlist, output=options.output, keep_best=options.keep_best
+    )
+
+
+def _write_depfile(prepared: Prepared, run_dir: Path, options: SizeOptions) -> None:
+    assert options.depfile is not None
+    targets = [options.output or run_dir / "sizing.json"]
+    write_depfile(options.depfile, targets, prepared.files, Path.cwd())
+
+
+def _print_summary(summary: Summary, written: Written, *, lines: bool) -> None:
+    from m3eda.report.text import summary_json
+
+    data = {**summary_json(summary), "paths": [str(path) for path in written.paths]}
+    _out(json.dumps(data, indent=None if lines else 2))
+
+
+def dry_run(project: Project, out: IO[str]) -> None:
+    """Print every deck of the first point, and what the run would cost; simulates nothing."""
+    design = project.design
+    render_command(project, out, project.nominal_sizing(), None)
+    runs = len(design.testbenches)
+    print_line(
+        out,
+        f"* dry run: up to {design.agent.budget} sizings x {runs} "
+        f"testbench{'es' if runs > 1 else ''} x 1 corner = {design.agent.budget * runs} "
+        f"runs of {design.simulator.name}, agent {design.agent.name}, seed {design.agent.seed}",
+    )
+
+
+def render_command(project: Project, out: IO[str], sizing: Sizing, testbench: str | None) -> None:
+    """Print the decks of `sizing`, each below a comment that names its testbench."""
+    from m3eda.design.ties import complete
+    from m3eda.simulate.render import Renderer
+
+    design = project.design
+    renderer = Renderer(design)
+    chosen = [testbench] if testbench else list(design.testbenches)
+    whole = complete(design, {**project.nominal_sizing(), **sizing})
+    for name in chosen:
+        if name not in design.testbenches:
+            raise DesignError(
+                [
+                    Mistake(
+                        f"no testbench is called '{name}'",
+                        design.path,
+                        hint=f"known: {', '.join(design.testbenches)}",
+                    )
+                ]
+            )
+        deck = renderer.deck(design.testbenches[name], design.nominal, whole)
+        if len(chosen) > 1:
+            print_line(out, f"* ---- testbench {name} ----")
+        print_line(out, deck.text.rstrip("\n"))
+
+
+def given_sizing(project: Project, assignments: tuple[str, ...], file: Path | None) -> Sizing:
+    """The values of `--set name=value` over those of a sizing.json."""
+    from m3eda.units import parse
+
+    values: dict[str, Value] = {}
+    if file is not None:
+        values.update(_sizing_of(file))
+    for assignment in assignments:
+        name, equals, text = assignment.partition("=")
+        if not equals or name not in project.design.parameters:
+            known = ", ".join(project.design.parameters)
+            raise DesignError(
+                [
+                    Mistake(
+                        f"--set {assignment}: no parameter is called '{name}'"
+                        if equals
+                        else f"--set {assignment}: expected name=value",
+                        hint=f"parameters: {known}",
+                    )
+                ]
+            )
+        parameter = project.design.parameters[name]
+        words = any(isinstance(choice, str) for choice in parameter.choices)
+        try:
+            values[name] = text if words else parse(text)
+        except ValueError as error:
+            raise DesignError([Mistake(f"--set {assignment}: {error}")]) from error
+    return {name: value for name, value in values.items() if name in project.design.parameters}
+
+
+def _sizing_of(file: Path) -> dict[str, Value]:
+    try:
+        data = json.loads(file.read_text(encoding="utf-8"))
+        return dict(data["sizing"])
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise DesignError([Mistake(f"is no sizing.json of m3eda: {error}", file)]) from error
+
+
+def check_command(project: Project, out: IO[str], *, as_json: bool, sizing: Sizing) -> ExitCode:
+    """Run one point and print what each measure gave, with the reason where it gave nothing."""
+    evaluator = project.evaluator(keep_failed=Path(tempfile.mkdtemp(prefix="m3eda-check-")))
+    whole = evaluator.complete({**project.nominal_sizing(), **sizing})
+    result = next(evaluator.evaluate([whole]))[project.design.nominal.name]
+    if as_json:
+        from m3eda.ledger import encode_result
+
+        print_line(out, json.dumps({"sizing": dict(whole), **encode_result(result)}, indent=2))
+    else:
+        from m3eda.report.tables import measure_table, parameter_table, plain_text
+        from m3eda.simulate.trial import score
+
+        trial = score(0, whole, {project.design.nominal.name: result}, project.design.specs)
+        design = project.design
+        print_line(out, f"{design.name}: one point on {evaluator.version}, {result.runs} runs")
+        print_line(out, "")
+        print_line(out, plain_text(parameter_table(design, trial)))
+        print_line(out, plain_text(measure_table(design, trial)))
+    if result.reason:
+        place = evaluator.keep_failed
+        _say(f"{result.state.value}: {result.reason}\n  the deck and its log: {place}")
+        return ExitCode.BAD_INPUT
+    return ExitCode.SPECS_MET
+
+
+def report_command(run_dir: Path, form: str, out: IO[str]) -> ExitCode:
+    """Print the report of the last recipe of a run directory again, from its ledger."""
+    from m3eda.report.text import render_report
+
+    summary = stored_summary(run_dir)
+    print_line(out, render_report(summary, form).rstrip("\n"))  # type: ignore[arg-type]
+    return exit_code(summary)
+
+
+def stored_summary(run_dir: Path) -> Summary:
+    """The summary of the last recipe in a run directory. Raises StorageError."""
+    from m3eda.design.snapshot import restore
+    from m3eda.simulate.trial import score
+
+    folder = run_dir if run_dir.is_dir() else run_dir.parent
+    with Ledger(folder, read_only=True) as ledger:
+        segments = ledger.segments()
+        if not segments:
+            raise StorageError(f"{folder}: the ledger holds no run")
+        last = segments[-1]
+        design = restore(last.design)
+        trials = [
+            score(t.number, t.sizing, t.results, design.specs) for t in ledger.trials(last.id)
+        ]
+    hashed = _stored_hash(folder, design)
+    return summarize(
+        design,
+        trials,
+        agent=last.agent,
+        seed=last.seed,
+        simulator=last.simulator.partition(" ")[2],
+        design_hash=hashed,
+    )
+
+
+def _stored_hash(folder: Path, design: Design) -> str:
+    """The design's hash as the run printed it; empty where it has not written its outputs."""
+    try:
+        data: Mapping[str, Any] = json.loads((folder / "sizing.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return ""
+    return str(data.get("hash", "")) if data.get("design") == design.name else ""
+
+
+def print_line(out: IO[str], text: str) -> None:
+    out.write(f"{text}\n")
+
+
+def _out(text: str) -> None:
+    sys.stdout.write(f"{text}\n")
+    sys.stdout.flush()
+
+
+def _say(text: str) -> None:
+    sys.stderr.write(f"m3eda: {text}\n")

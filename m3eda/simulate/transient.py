@@ -1,0 +1,264 @@
+"""Measures of transient waveforms: levels, edges, settling, averages.
+
+Between two time points a waveform is a straight line; time steps may be uneven.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from m3eda.simulate.measures import measure
+from m3eda.simulate.signals import MeasureUndefined, Trace
+
+FloatArray = NDArray[np.float64]
+
+LEAST_SWING = 1e-3
+"""An oscillation's least peak-to-peak value, relative to the largest magnitude: below is noise."""
+
+
+def crossing_times(wave: Trace, level: float, edge: str = "any") -> FloatArray:
+    """Every x, ascending, where `wave` passes `level`; `edge` is rise, fall or any.
+
+    A point that lies exactly on the level belongs to the line that arrives there.
+    """
+    y = _real(wave)
+    before, after = y[:-1], y[1:]
+    rising = (before < level) & (after >= level)
+    falling = (before > level) & (after <= level)
+    kinds = {"rise": rising, "fall": falling, "any": rising | falling}
+    if edge not in kinds:
+        raise MeasureUndefined(f"no edge is called {edge!r} (known: any, fall, rise)")
+    i = np.flatnonzero(kinds[edge])
+    part = (level - y[i]) / (y[i + 1] - y[i])
+    return np.asarray(wave.x[i] + part * (wave.x[i + 1] - wave.x[i]))
+
+
+def step_levels(wave: Trace) -> tuple[float, float]:
+    """The two levels an edge runs between: the first value, and the level it steps to.
+
+    That is the last value, or where the waveform comes back (a pulse), the median over time of
+    what lies beyond half way to the extreme. Raises MeasureUndefined for a constant waveform.
+    """
+    y = _real(wave)
+    swing = float(np.ptp(y))
+    if swing == 0.0:
+        raise MeasureUndefined(f"{wave.name} does not move")
+    first, last = float(y[0]), float(y[-1])
+    if abs(last - first) >= 0.5 * swing:
+        return first, last
+    extreme = float(y[np.argmax(np.abs(y - first))])
+    beyond = np.abs(y[:-1] - first) > 0.5 * abs(extreme - first)
+    values, weights = y[:-1][beyond], np.diff(wave.x)[beyond]
+    if not values.size:
+        return first, extreme
+    order = np.argsort(values)
+    share = np.cumsum(weights[order])
+    return first, float(values[order][np.searchsorted(share, 0.5 * share[-1])])
+
+
+def _edges(wave: Trace, lower: float, upper: float, sign: int) -> tuple[FloatArray, float]:
+    """Durations of the rising (`sign` 1) or falling (-1) edges, and the height they climb."""
+    first, other = step_levels(wave)
+    flipped = Trace(wave.x, sign * _real(wave), wave.kind, wave.name)
+    low, high = sorted((sign * first, sign * other))
+    height = high - low
+    starts = crossing_times(flipped, low + lower * height, "rise")
+    ends = crossing_times(flipped, low + upper * height, "rise")
+    durations: list[float] = []
+    previous = -np.inf
+    for end in ends:
+        # ringing passes the upper level again without a new start
+        fresh = starts[(starts > previous) & (starts <= end)]
+        if fresh.size:
+            durations.append(float(end - fresh[-1]))
+            previous = end
+    return np.array(durations), (upper - lower) * height
+
+
+def _first_edge(wave: Trace, lower: float, upper: float, sign: int) -> float:
+    durations, _ = _edges(wave, lower, upper, sign)
+    if not durations.size:
+        word = "rising" if sign > 0 else "falling"
+        raise MeasureUndefined(
+            f"{wave.name} has no {word} edge from {lower:.0%} to {upper:.0%} of its step"
+        )
+    return float(durations[0])
+
+
+def _real(wave: Trace) -> FloatArray:
+    return np.asarray(np.abs(wave.y) if np.iscomplexobj(wave.y) else wave.y)
+
+
+def _duration(wave: Trace) -> float:
+    span = float(wave.x[-1] - wave.x[0])
+    if span <= 0.0:
+        raise MeasureUndefined(f"{wave.name} has no duration: only one point")
+    return span
+
+
+@measure(analysis="tran", unit="V/s")
+def slew_rate(wave: Trace, edge: str = "any", lower: float = 0.1, upper: float = 0.9) -> float:
+    """Mean slope between 10 % and 90 % of the step; the slowest of the edges asked for."""
+    signs = {"any": (1, -1), "rise": (1,), "fall": (-1,)}
+    if edge not in signs:
+        raise MeasureUndefined(f"no edge is called {edge!r} (known: any, fall, rise)")
+    slopes: list[float] = []
+    for sign in signs[edge]:
+        durations, height = _edges(wave, lower, upper, sign)
+        slopes.extend(height / durations[durations > 0.0])
+    if not slopes:
+        raise MeasureUndefined(
+            f"{wave.name} has no edge from {lower:.0%} to {upper:.0%} of its step"
+        )
+    return float(min(slopes))
+
+
+@measure(analysis="tran", unit="s")
+def rise_time(wave: Trace, lower: float = 0.1, upper: float = 0.9) -> float:
+    """Time the first rising edge takes from 10 % to 90 % of the step."""
+    return _first_edge(wave, lower, upper, 1)
+
+
+@measure(analysis="tran", unit="s")
+def fall_time(wave: Trace, lower: float = 0.1, upper: float = 0.9) -> float:
+    """Time the first falling edge takes from 90 % to 10 % of the step."""
+    return _first_edge(wave, lower, upper, -1)
+
+
+@measure(analysis="tran", unit="s")
+def settling_time(wave: Trace, tolerance: float = 0.01, final: float | None = None) -> float:
+    """Time from `start` until the waveform enters the band around its end and stays there."""
+    y = _real(wave)
+    span = _duration(wave)
+    end = float(y[-1]) if final is None else final
+    band = tolerance * abs(end - float(y[0]))
+    if band == 0.0:
+        raise MeasureUndefined(f"{wave.name} ends where it began: there is no step to settle from")
+    error = y - end
+    outside = np.flatnonzero(np.abs(error) > band)
+    if not outside.size:
+        return 0.0
+    i = int(outside[-1])
+    if wave.x[min(i + 1, y.size - 1)] > wave.x[-1] - 0.1 * span or i == y.size - 1:
+        raise MeasureUndefined(
+            f"{wave.name} is not settled: outside the band of {band:.4g} around {end:.4g} "
+            f"at {wave.x[i]:.4g} s, in the last tenth of the window"
+        )
+    edge = float(np.copysign(band, error[i]))
+    part = (edge - error[i]) / (error[i + 1] - error[i])
+    return float(wave.x[i] + part * (wave.x[i + 1] - wave.x[i]) - wave.x[0])
+
+
+@measure(analysis="tran", unit="s")
+def delay(
+    source: Trace,
+    response: Trace,
+    source_level: float | None = None,
+    response_level: float | None = None,
+    source_edge: str = "any",
+    response_edge: str = "any",
+) -> float:
+    """Time from the first crossing of the first waveform to the next one of the second."""
+    pairs = ((source, source_level, source_edge), (response, response_level, response_edge))
+    since = -np.inf
+    found: list[float] = []
+    for wave, level, edge in pairs:
+        at = sum(step_levels(wave)) / 2.0 if level is None else level
+        times = crossing_times(wave, at, edge)
+        times = times[times >= since]
+        if not times.size:
+            raise MeasureUndefined(
+                f"{wave.name} does not cross {at:.4g}" + (" afterwards" if found else "")
+            )
+        since = float(times[0])
+        found.append(since)
+    return found[1] - found[0]
+
+
+@measure(analysis="tran")
+def overshoot(wave: Trace) -> float:
+    """How far the waveform passes the level it steps to, as a fraction of the step."""
+    first, other = step_levels(wave)
+    direction = np.sign(other - first)
+    beyond = float(np.max(direction * (_real(wave) - other)))
+    return max(beyond, 0.0) / abs(other - first)
+
+
+@measure(analysis=("tran", "dc"))
+def average(wave: Trace) -> float:
+    """Mean over time, by trapezoids."""
+    y = _real(wave)
+    area = 0.5 * (y[1:] + y[:-1]) @ np.diff(wave.x)
+    return float(area) / _duration(wave)
+
+
+@measure(analysis=("tran", "dc"))
+def rms(wave: Trace) -> float:
+    """Root of the mean square over time."""
+    y = _real(wave)
+    a, b = y[:-1], y[1:]
+    area = ((a * a + a * b + b * b) / 3.0) @ np.diff(wave.x)
+    return float(np.sqrt(area / _duration(wave)))
+
+
+@measure(analysis=("tran", "dc"))
+def peak_to_peak(wave: Trace) -> float:
+    """Largest value less the smallest."""
+    return float(np.ptp(_real(wave)))
+
+
+@measure(analysis=("tran", "dc"))
+def minimum(wave: Trace) -> float:
+    """Smallest value."""
+    return float(_real(wave).min())
+
+
+@measure(analysis=("tran", "dc"))
+def maximum(wave: Trace) -> float:
+    """Largest value."""
+    return float(_real(wave).max())
+
+
+@measure(analysis=("tran", "dc", "ac", "noise"))
+def value_at(wave: Trace, x: float) -> float:
+    """Value at a time, a swept value or a frequency; the magnitude in an AC analysis."""
+    if not wave.x[0] <= x <= wave.x[-1]:
+        raise MeasureUndefined(
+            f"{x:.4g} is outside {wave.x[0]:.4g} to {wave.x[-1]:.4g}, where {wave.name} is known"
+        )
+    at: Any = x
+    grid = wave.x
+    if wave.kind in ("ac", "noise") and grid[0] > 0.0:
+        at, grid = np.log(x), np.log(grid)
+    return float(np.interp(at, grid, _real(wave)))
+
+
+@measure(analysis=("tran", "dc"))
+def crossing(wave: Trace, level: float, n: int = 1, edge: str = "any") -> float:
+    """Time, or swept value, of the n-th passage through `level`."""
+    found = crossing_times(wave, level, edge)
+    n = int(n)
+    if not 1 <= n <= found.size:
+        raise MeasureUndefined(f"{wave.name} crosses {level:.4g} {found.size} times, not {n}")
+    return float(found[n - 1])
+
+
+@measure(analysis="tran", unit="Hz")
+def frequency(wave: Trace, level: float | None = None) -> float:
+    """Frequency of an oscillation that lasts to the end, from its rising crossings."""
+    y = _real(wave)
+    middle = 0.5 * float(y.max() + y.min()) if level is None else level
+    if np.ptp(y) <= LEAST_SWING * np.abs(y).max():
+        raise MeasureUndefined(f"{wave.name} does not oscillate: it moves by {np.ptp(y):.4g} only")
+    times = crossing_times(wave, middle, "rise")
+    if times.size < 3:
+        raise MeasureUndefined(
+            f"{wave.name} rises through {middle:.4g} {times.size} times; two periods need three"
+        )
+    period = float(times[-1] - times[0]) / (times.size - 1)
+    if wave.x[-1] - times[-1] > 1.5 * period:
+        raise MeasureUndefined(f"{wave.name} stops oscillating at {times[-1]:.4g} s")
+    return 1.0 / period

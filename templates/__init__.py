@@ -1,0 +1,1 @@
+"""The circuit library and its technologies, shipped as package `m3eda_templates`."""

@@ -1,0 +1,42 @@
+"""Fixtures for all tests: where the shared models are, and whether a simulator is here."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+def shared_folder() -> Path | None:
+    """The folder of shared device models and reference data, or None where it is not there."""
+    named = os.environ.get("M3EDA_SHARED")
+    folder = Path(named) if named else ROOT.parent / "shared"
+    return folder if folder.is_dir() else None
+
+
+@pytest.fixture(scope="session")
+def shared() -> Path:
+    folder = shared_folder()
+    if folder is None:
+        pytest.skip("needs the shared models: set M3EDA_SHARED, or lay them beside the checkout")
+    return folder
+
+
+@pytest.fixture(autouse=True)
+def _clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Tests see neither the user's choice of plugins nor his colours."""
+    for name in ("M3EDA_PLUGINS", "NO_COLOR", "FORCE_COLOR"):
+        monkeypatch.delenv(name, raising=False)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    if shutil.which("ngspice"):
+        return
+    required = os.environ.get("M3EDA_SIMULATORS") == "required"
+    for item in items:
+        if "simulator" in item.keywords and not required:
+            item.add_marker(pytest.mark.skip(reason="ngspice is not installed"))
