@@ -19,7 +19,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bench.warm import WarmNgspice
+from m3eda.design.space import Space
 from m3eda.design.types import NOMINAL, Design, Limits, Measure, Parameter, Sizing, Spec, Testbench
+from m3eda_plugins.measures import MEASURES
+from m3eda.simulate.measurer import Measurer
+from m3eda.simulate.render import Renderer
 from m3eda.simulate.trial import CornerResult, Trial, score
 from m3eda.simulate.types import SimulationFailed, Waveforms
 
@@ -171,7 +175,57 @@ def autockt_opamp() -> Circuit:
     )
 
 
-CIRCUITS: Mapping[str, Callable[[], Circuit]] = {"autockt_opamp": autockt_opamp}
+def _load(path: Path) -> Design:
+    import yaml
+    from m3eda.design.types import Technology
+    d=yaml.safe_load(path.read_text())
+    S={"f":1e-15,"p":1e-12,"n":1e-9,"u":1e-6,"m":1e-3,"k":1e3}
+    def num(v):
+        if isinstance(v,(int,float)): return float(v)
+        return float(v[:-1])*S[v[-1]] if v[-1] in S else float(v)
+    return Design(name=d["design"],path=path,
+        testbenches={k:Testbench(k,path.parent/v) for k,v in d["testbenches"].items()},
+        parameters={k:Parameter(k,minimum=num(v["min"]),maximum=num(v["max"]),scale=v.get("scale","linear")) for k,v in d["parameters"].items()},
+        measures={k:Measure(k,v.get("testbench",""),v["expr"],unit=v["unit"]) for k,v in d["measures"].items()},
+        specs={}, technology=Technology("generic45",ROOT/"templates/technologies/generic45/generic45.lib",{"tt":"tt"},"tt"),
+        conditions={k:num(v) for k,v in d["conditions"].items()})
+
+
+def from_design(path: Path, order: Mapping[str, Side]) -> Circuit:
+    """The circuit of a design file with one testbench whose template writes values as they are."""
+    design = _load(path)
+    [testbench] = design.testbenches.values()
+    measurer = Measurer(design, {f.name: f for f in MEASURES})
+    wanted = measurer.wanted[testbench.name]
+    # each value becomes a reference to a .param of its name, which a warm deck can change
+    references = {name: f"{{{name}}}" for name in design.parameters}
+    text = Renderer(design).deck(testbench, design.nominal, references).text
+    title, *lines = text.strip().splitlines()
+    space = Space(design)
+    given = [f".param {name}={value!r}" for name, value in space.sizing(space.centre()).items()]
+    saved = f".save {' '.join((*wanted.vectors, *wanted.device_values))}"
+    deck = "\n".join([title, *given, *lines[:-1], saved, lines[-1]])
+
+    def measure(waveforms: Waveforms, sizing: Sizing) -> dict[str, float]:
+        measures, reasons = measurer.measure(testbench.name, sizing, waveforms)
+        measurer.derive(design.nominal, sizing, measures, reasons)
+        return measures
+
+    return Circuit(design.name, design, order, deck, measure)
+
+
+def folded_cascode() -> Circuit:
+    """The folded-cascode OTA of examples/, sixteen parameters."""
+    order: dict[str, Side] = {
+        "gain": "min", "ugbw": "min", "pm": "min", "ibias": "max", "sat": "min", "area": "max",
+    }  # fmt: skip
+    return from_design(ROOT / "examples" / "folded_cascode" / "design.yaml", order)
+
+
+CIRCUITS: Mapping[str, Callable[[], Circuit]] = {
+    "autockt_opamp": autockt_opamp,
+    "folded_cascode": folded_cascode,
+}
 
 
 @cache

@@ -1,4 +1,4 @@
-"""ngspice in process with a deck that stays loaded, for benchmarks: about half a millisecond a point.
+"""ngspice in process with a deck that stays loaded, for benchmarks: about a millisecond a point.
 
 A deck is loaded once; each point sends `alterparam` for its values, `reset` and `run`, which equals
 a fresh `ngspice -b` bit for bit. Judged by the vectors that arrived: libngspice returns 0 for

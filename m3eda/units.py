@@ -48,6 +48,10 @@ class NumberError(ValueError):
         self.hint = hint
 
 
+class AmbiguousNumber(NumberError):
+    """A number that SPICE and SI read differently, such as `1M`."""
+
+
 class _Unit:
     """A unit as written: its SI spelling, power of ten and dimensions."""
 
@@ -156,7 +160,7 @@ def _spaced(text: str, tail: str) -> tuple[Decimal, float, str]:
         return Decimal(1), 0, "F"
     if tail.lower() == "m":
         right = f"write {number}m for milli" if tail == "m" else "meg or m?"
-        raise NumberError(f"'{text}' is ambiguous", right)
+        raise AmbiguousNumber(f"'{text}' is ambiguous", right)
     if tail.lower() in (*_SCALES, "meg", "mil"):
         raise NumberError(f"'{tail}' after a space is not a unit", f"write {number}{tail}")
     raise NumberError(f"'{tail}' is not a unit", _nearest_unit(tail))
@@ -170,10 +174,10 @@ def _joined(text: str, tail: str) -> tuple[Decimal, float, str]:
     if low.startswith("meg") and (unit := _unit(tail[3:], prefixed=False)):
         return Decimal(1), 6 + unit.exponent, unit.text
     if tail == "A":
-        raise NumberError(f"'{text}' is atto in SPICE", f"write {text[:-1]} A for ampere")
+        raise AmbiguousNumber(f"'{text}' is atto in SPICE", f"write {text[:-1]} A for ampere")
     if tail and low[0] in _SCALES and (unit := _unit(tail[1:], prefixed=False)):
         if tail[0] == "M":
-            raise NumberError(f"'{text}' is ambiguous: SPICE reads M as milli", "meg or m?")
+            raise AmbiguousNumber(f"'{text}' is ambiguous: SPICE reads M as milli", "meg or m?")
         return Decimal(1), _SCALES[low[0]] + unit.exponent, unit.text
     plain = _unit(tail, prefixed=False)
     if plain is None:

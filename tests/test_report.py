@@ -8,14 +8,6 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from report_samples import (
-    failed_trial,
-    good_trial,
-    missing_measure_trial,
-    sample_design,
-    sample_sizing,
-    sample_summary,
-)
 
 from m3eda.design.types import Corner, Limits, Objective, Parameter, Spec
 from m3eda.report import text
@@ -37,6 +29,14 @@ from m3eda.report.tables import (
 from m3eda.report.text import duration, failures_line, json_text, render_report, trial_json
 from m3eda.simulate.trial import CornerResult, score
 from m3eda.simulate.types import State
+from tests.report_samples import (
+    failed_trial,
+    good_trial,
+    missing_measure_trial,
+    sample_design,
+    sample_sizing,
+    sample_summary,
+)
 
 GOLDEN = Path(__file__).parent / "golden"
 

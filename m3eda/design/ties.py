@@ -1,4 +1,4 @@
-"""Tied and frozen parameters: from the values an agent chose to a whole sizing."""
+"""From the values an agent chose to a whole sizing, and to everything a template sees."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from functools import lru_cache
 
 from m3eda.design.expressions import Expression
 from m3eda.design.space import tidy
-from m3eda.design.types import Design, Sizing, Value
+from m3eda.design.types import Corner, Design, Sizing, Testbench, Value
 
 
 @lru_cache(maxsize=1024)
@@ -40,6 +40,15 @@ def complete(design: Design, sizing: Sizing) -> Sizing:
         return result
 
     return {name: value_of(name) for name in design.parameters}
+
+
+def values_at(
+    design: Design, testbench: Testbench | None, corner: Corner, sizing: Sizing
+) -> dict[str, Value]:
+    """Every condition and parameter by name: the testbench's conditions over the design's, the
+    corner's over both. `temp` is 27 degrees C where nobody gives it."""
+    own = testbench.conditions if testbench else {}
+    return {"temp": 27.0, **design.conditions, **own, **corner.conditions, **sizing}
 
 
 def _no_vector(name: str) -> float:

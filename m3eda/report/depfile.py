@@ -10,7 +10,11 @@ from pathlib import Path
 from m3eda.errors import StorageError
 from m3eda.report.atomic import write_atomic
 
-_SPECIAL = re.compile(r"(\\*)([ \t#:*?\[\]])")
+# a `%` makes a pattern rule of a target, a `|` makes what follows an order-only prerequisite
+_IN_TARGET = re.compile(r"(\\*)([ #:*?\[\]%])")
+_IN_PREREQUISITE = re.compile(r"(\\*)([ #:*?\[\]|])")
+_EQUALS = "$(m3eda_equals)"
+"""Stands for `=`: make reads `a=b` as an assignment, and has no escape for the sign."""
 
 
 def depfile_text(
@@ -22,18 +26,18 @@ def depfile_text(
 
     The empty rules keep make going when a prerequisite is deleted. Targets are written as given,
     since make compares names; prerequisites below `base` relative to it, so that they match the
-    names a Makefile in that directory gives them. Raises StorageError for a name with a line break.
+    names a Makefile in that directory gives them. Raises StorageError for a name that make
+    cannot read, such as one with a semicolon.
     """
     names = list(dict.fromkeys(str(target) for target in targets))
     same = {os.path.abspath(os.path.join(base or "", name)) for name in names}
     needed = list(dict.fromkeys(_relative(str(p), base) for p in prerequisites))
     needed = [n for n in needed if os.path.abspath(os.path.join(base or "", n)) not in same]
-    rule = " \\\n  ".join(
-        [" ".join(map(_target, names)) + ":", *(_escape(name) for name in needed)]
-    )
-    empty = "".join(f"\n{_target(name)}:\n" for name in needed)
+    targets_text = " ".join(_escape(name, _IN_TARGET) for name in names)
+    rule = " \\\n  ".join([f"{targets_text}:", *(_escape(n, _IN_PREREQUISITE) for n in needed)])
+    empty = "".join(f"\n{_escape(name, _IN_TARGET)}:\n" for name in needed)
     text = f"{rule}\n{empty}"
-    return f"m3eda_equals := =\n{text}" if "$(m3eda_equals)" in text else text
+    return f"m3eda_equals := =\n{text}" if _EQUALS in text else text
 
 
 def write_depfile(
@@ -53,15 +57,12 @@ def _relative(name: str, base: Path | None) -> str:
     return name if relative.startswith(os.pardir) else relative
 
 
-def _escape(name: str) -> str:
-    """A file name where make reads prerequisites; backslashes before a special sign are doubled."""
-    if "\n" in name:
-        raise StorageError(f"{name!r}: a dependency file cannot hold a name with a line break")
-    escaped = _SPECIAL.sub(lambda match: 2 * match[1] + "\\" + match[2], name.replace("$", "$$"))
-    # make reads `a=b` as an assignment, and has no escape for the sign
-    return escaped.replace("=", "$(m3eda_equals)")
-
-
-def _target(name: str) -> str:
-    """A file name where make reads targets, in which a `%` would make a pattern rule."""
-    return _escape(name).replace("%", r"\%")
+def _escape(name: str, special: re.Pattern[str]) -> str:
+    """A file name as make reads it; backslashes before a `special` sign are doubled."""
+    if ";" in name or not name.isprintable():
+        raise StorageError(
+            f"{name!a}: a dependency file cannot hold a name with a semicolon, a tab, "
+            "a line break or another sign that does not print"
+        )
+    escaped = special.sub(lambda match: 2 * match[1] + "\\" + match[2], name.replace("$", "$$"))
+    return escaped.replace("=", _EQUALS)

@@ -19,10 +19,11 @@ from m3eda.design.ties import complete
 from m3eda.design.types import Corner, Design, Sizing, Testbench
 from m3eda.errors import StorageError
 from m3eda.simulate.files import content_hash
-from m3eda.simulate.measures import Measurer, VectorMissing
+from m3eda.simulate.measurer import Measurer
 from m3eda.simulate.render import Renderer
+from m3eda.simulate.signals import VectorMissing
 from m3eda.simulate.trial import CornerResult
-from m3eda.simulate.types import Deck, SimulationFailed, Simulator, State
+from m3eda.simulate.types import Deck, SimulationFailed, Simulator, State, Waveforms
 
 LADDER: Mapping[str, str] = {
     "gmin": "gmin=1e-10",
@@ -180,64 +181,61 @@ class Evaluator:
         stored = self.store.simulation(key) if self.store else None
         if stored is not None:
             return replace(stored, runs=0)
-        result = self._with_retries(testbench, corner, sizing, deck)
+        result = self._with_retries(deck)
         if self.store:
             self.store.add_simulation(key, testbench.name, corner.name, result)
         return result
 
-    def _with_retries(
-        self, testbench: Testbench, corner: Corner, sizing: Sizing, deck: Deck
-    ) -> CornerResult:
+    def _with_retries(self, deck: Deck) -> CornerResult:
+        """Run `deck`, and again with the ladder's options where it does not converge."""
         policy = self.design.failures
         ladder = (policy.ladder or tuple(LADDER))[: policy.retries]
         options: list[str] = []
         for attempt in range(len(ladder) + 1):
-            result = self._run(testbench, corner, sizing, _relaxed(deck, options))
+            result = self._run(_relaxed(deck, options))
             if result.state not in _RELAXED or attempt == len(ladder):
                 break
             options.append(LADDER[ladder[attempt]])
         return replace(result, runs=attempt + 1)
 
-    def _run(
-        self, testbench: Testbench, corner: Corner, sizing: Sizing, deck: Deck
-    ) -> CornerResult:
+    def _run(self, deck: Deck) -> CornerResult:
         rundir = Path(tempfile.mkdtemp(prefix="m3eda-"))
         try:
             waveforms = self.simulator.run(deck, rundir, self.design.simulator.timeout)
             with self._lock:
                 self.runs += 1
                 self.sim_seconds += waveforms.seconds
-            measures, reasons = self._measurer.measure(testbench, corner, sizing, waveforms)
-            return CornerResult(measures, reasons, seconds=waveforms.seconds, log="")
-        except (SimulationFailed, VectorMissing) as error:
-            failure = (
-                error
-                if isinstance(error, SimulationFailed)
-                else SimulationFailed(State.VECTOR_MISSING, str(error))
-            )
-            self._keep(rundir, testbench, failure)
-            return self._failed(testbench, failure)
+            return self._measured(deck, waveforms)
+        except SimulationFailed as failure:
+            self._keep(rundir, deck.testbench, failure)
+            return self._failed(deck, failure)
         except OSError as error:
             raise StorageError(f"{rundir}: cannot simulate there: {error.strerror}") from error
         finally:
             shutil.rmtree(rundir, ignore_errors=True)
 
-    def _failed(self, testbench: Testbench, failure: SimulationFailed) -> CornerResult:
-        names = [m.name for m in self.design.measures.values() if m.testbench == testbench.name]
-        reason = f"{testbench.name}: {failure.reason}"
+    def _measured(self, deck: Deck, waveforms: Waveforms) -> CornerResult:
+        measures, reasons = self._measurer.measure(deck.testbench, deck.values, waveforms)
+        return CornerResult(measures, reasons, seconds=waveforms.seconds)
+
+    def _failed(self, deck: Deck, failure: SimulationFailed) -> CornerResult:
+        """The result of a failed run: what could be measured all the same, and why it failed."""
+        names = self._measurer.names(deck.testbench)
+        known, why = failure.measured if isinstance(failure, VectorMissing) else ({}, {})
+        text = f"{failure.state.value}: {failure.reason}"
         return CornerResult(
-            measures={name: float("nan") for name in names},
-            reasons=dict.fromkeys(names, f"{failure.state.value}: {failure.reason}"),
+            measures={**dict.fromkeys(names, float("nan")), **known},
+            reasons={**dict.fromkeys((n for n in names if n not in known), text), **why},
             state=failure.state,
-            reason=reason,
+            reason=f"{deck.testbench}: {failure.reason}",
             log=failure.log,
         )
 
-    def _keep(self, rundir: Path, testbench: Testbench, failure: SimulationFailed) -> None:
+    def _keep(self, rundir: Path, testbench: str, failure: SimulationFailed) -> None:
         """Keep the first failed deck and log of each kind, for the user to look at."""
         if self.keep_failed is None:
             return
-        place = self.keep_failed / f"{testbench.name}-{failure.state.value.replace(' ', '-')}"
+        place = self.keep_failed / f"{testbench}-{failure.state.value.replace(' ', '-')}"
         if place.exists():
             return
         small = shutil.ignore_patterns("*.raw")

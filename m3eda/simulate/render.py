@@ -19,6 +19,7 @@ import jinja2.meta
 import jinja2.nodes
 import jinja2.sandbox
 
+from m3eda.design.ties import values_at
 from m3eda.design.types import Corner, Design, Sizing, Technology, Testbench, Value
 from m3eda.errors import DesignError, Mistake
 from m3eda.simulate.types import Deck
@@ -173,7 +174,7 @@ class Renderer:
 
     def deck(self, testbench: Testbench, corner: Corner, sizing: Sizing) -> Deck:
         """The deck of `testbench` at `corner`; `sizing` holds every parameter."""
-        values = self.values(testbench, corner, sizing)
+        values = values_at(self.design, testbench, corner, sizing)
         text, files = self._render(testbench.template, values, corner)
         wanted = self.wanted.get(testbench.name, Wanted())
         return Deck(
@@ -194,7 +195,7 @@ class Renderer:
         first = next(iter(self.design.testbenches.values()))
         if self.design.netlist is None:
             return self.deck(first, corner, sizing).text
-        values = self.values(first, corner, sizing)
+        values = values_at(self.design, first, corner, sizing)
         return self._render(self.design.netlist, values, corner, add_temperature=False)[0]
 
     def netlist_files(self, sizing: Sizing) -> tuple[Path, ...]:
@@ -203,12 +204,9 @@ class Renderer:
             return ()
         corner = self.design.nominal
         first = next(iter(self.design.testbenches.values()))
-        return self._render(self.design.netlist, self.values(first, corner, sizing), corner)[1]
-
-    def values(self, testbench: Testbench, corner: Corner, sizing: Sizing) -> dict[str, Value]:
-        """Every condition and parameter a template sees; the corner's win over the testbench's."""
-        merged: dict[str, Value] = {"temp": 27.0, **self.design.conditions}
-        return {**merged, **testbench.conditions, **corner.conditions, **sizing}
+        return self._render(
+            self.design.netlist, values_at(self.design, first, corner, sizing), corner
+        )[1]
 
     def _render(
         self,

@@ -1,0 +1,266 @@
+"""Model-based local search in a trust region, with a small network as the model.
+
+Algorithm 1 of Yang et al., "Trust-Region Method with Deep Reinforcement Learning in Analog Design
+Space Exploration", DAC 2021 (arXiv 2009.13772): random start, the best point as centre, a 3-layer
+feed-forward network trained online on the trajectory, Monte Carlo planning inside the trust region,
+its radius by the ratio of real to predicted improvement, escape on stall. Numbers that the paper
+leaves open are in `Recipe`.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from m3eda.agents.history import History, take_options
+from m3eda.agents.mlp import Ensemble
+from m3eda.design.space import FloatArray
+from m3eda.design.types import Design, Limits, Sizing
+from m3eda.errors import DesignError, Mistake
+from m3eda.simulate.trial import Trial
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """What the algorithm needs to know beside the trials."""
+
+    members: int = 5
+    """Networks; more than one plan by Thompson sampling, each point on one of them."""
+    log: bool = True
+    """Margins of a measure that spans decades are taken as logarithms."""
+    validity: bool = True
+    """Model whether a measure exists, rather than put the worst value where it does not."""
+    scale: str = "design"
+    """`design` searches each parameter in its own scale, `linear` all in linear ones."""
+    initial: int = 0
+    """Random points of a region before the network plans; 0 is d + 2."""
+    hidden: int = 48
+    batch: int = 64
+    steps: int = 20
+    """Adam steps after each trial."""
+    candidates: int = 2000
+    """Monte Carlo samples a plan."""
+    radius: float = 0.3
+    """First half width of the region, on the unit cube."""
+    smallest: float = 0.01
+    """Radius below which the region is given up."""
+    patience: int = 40
+    """Trials without a better point before the region is given up."""
+
+
+RECIPES: Mapping[str, Recipe] = {
+    "improved": Recipe(),
+    "published": Recipe(members=1, log=False, validity=False, scale="linear", initial=20),
+}
+
+
+class TrustRegionAgent:
+    """Options: `variant` (improved, published), and any field of `Recipe` over it."""
+
+    def __init__(self, design: Design, seed: int, options: Mapping[str, Any]) -> None:
+        self._recipe = _recipe(options)
+        self._design = design
+        self._history = History(_rescaled(design, self._recipe.scale), seed)
+        self._margins = Margins(design, self._recipe)
+        dimension = self._history.space.dimension
+        self._initial = self._recipe.initial or dimension + 2
+        self._rng = np.random.default_rng([seed, 1])
+        self._model = self._new_model()
+        self._begun = 0
+        """Trials told before this region began."""
+        self._radius = self._recipe.radius
+        self._centre = -1
+        """Row of the best trial of this region."""
+        self._stalled = 0
+        self._predicted: dict[bytes, float] = {}
+        """Predicted improvement of each planned point."""
+
+    def ask(self, n: int) -> list[Sizing]:
+        told = len(self._history.trials)
+        points = self._history.start()
+        if self._centre < 0 or told - self._begun < self._initial:
+            points = self._history.new_of(np.vstack([points, self._history.draw(n)]))
+        else:
+            self._train()
+            points = self._history.new_of(np.vstack([points, self._plan(n)]))
+        return self._history.propose(points[:n])
+
+    def tell(self, trials: Sequence[Trial]) -> None:
+        for trial, point in self._history.tell(trials):
+            self._margins.add(trial)
+            self._hear(self._history.space.keys(point)[0])
+
+    def _hear(self, key: bytes) -> None:
+        """Move the centre and the radius by the newest trial; give the region up when stalled."""
+        values = self._margins.values()
+        newest = len(values) - 1
+        better = self._centre < 0 or values[newest] > values[self._centre]
+        gain = values[newest] - values[self._centre]
+        if key in self._predicted:
+            self._resize(gain, self._predicted.pop(key))
+        if better:
+            self._centre = newest
+        self._stalled = 0 if better else self._stalled + 1
+        ready = newest + 1 - self._begun >= self._initial
+        if ready and (
+            self._stalled > self._recipe.patience or self._radius < self._recipe.smallest
+        ):
+            self._escape(newest + 1)
+
+    def _resize(self, gain: float, predicted: float) -> None:
+        """The radius by the ratio of real to predicted improvement."""
+        ratio = gain / max(predicted, 1e-9)
+        if ratio > 0.75:
+            self._radius = min(self._radius * 1.5, 1.0)
+        elif ratio < 0.25:
+            self._radius *= 0.85
+
+    def _escape(self, told: int) -> None:
+        self._begun, self._centre, self._stalled = told, -1, 0
+        self._radius = self._recipe.radius
+        self._model = self._new_model()
+        self._predicted.clear()
+
+    def _new_model(self) -> Ensemble:
+        outputs = len(self._design.specs) + int(self._recipe.validity) * len(self._design.specs)
+        hidden = self._recipe.hidden
+        layers = (self._history.space.dimension, hidden, hidden, outputs)
+        return Ensemble(self._recipe.members, layers, self._rng)
+
+    def _train(self) -> None:
+        x = 2.0 * self._history.points - 1.0
+        shape = (self._recipe.steps, self._recipe.members, self._recipe.batch)
+        self._model.train(x, self._margins.targets(), self._rng.integers(len(x), size=shape))
+
+    def _plan(self, n: int) -> FloatArray:
+        """The best predicted points of the region, shape (up to n, d), each on one network."""
+        centre = self._history.points[self._centre]
+        planned = np.empty((0, len(centre)))
+        radius = self._radius
+        while len(planned) < n:
+            member = int(self._rng.integers(self._recipe.members))
+            candidates = self._history.space.snap(self._sample(centre, radius))
+            rows = np.vstack([centre, candidates])
+            predicted = self._model.predict_member(member, 2.0 * rows - 1.0)
+            values = self._margins.predicted_values(predicted)
+            order = np.argsort(-values[1:])
+            best = self._first_new(candidates[order], planned)
+            if best is None and radius >= 1.0:
+                return np.vstack([planned, self._history.draw(n - len(planned))])
+            if best is None:
+                radius = min(2.0 * radius, 1.0)
+                continue
+            at = np.flatnonzero(np.all(candidates == best, axis=1))[0]
+            key = self._history.space.keys(best)[0]
+            self._predicted[key] = float(values[1 + at] - values[0])
+            planned = np.vstack([planned, best])
+        return planned
+
+    def _first_new(self, candidates: FloatArray, planned: FloatArray) -> FloatArray | None:
+        for first in range(0, len(candidates), 64):
+            fresh = self._history.new_of(np.vstack([planned, candidates[first : first + 64]]))
+            if len(fresh) > len(planned):
+                return fresh[len(planned)]
+        return None
+
+    def _sample(self, centre: FloatArray, radius: float) -> FloatArray:
+        """Candidates around `centre`, shape (candidates, d), half of them along few axes."""
+        shape = (self._recipe.candidates, len(centre))
+        steps = self._rng.uniform(-radius, radius, shape)
+        kept = self._rng.random(shape) < self._rng.random((shape[0], 1))
+        return np.clip(centre + np.where(kept, steps, 0.0), 0.0, 1.0)
+
+
+class Margins:
+    """The trials as the network sees them: one margin a spec, the worst corner's, 0 where just met.
+
+    Scaled by their spread over the trials told, so that specs weigh alike.
+    """
+
+    def __init__(self, design: Design, recipe: Recipe) -> None:
+        self._recipe = recipe
+        self._specs = list(design.specs.values())
+        self._weights = np.array([spec.weight for spec in self._specs])
+        self._raw: list[list[float]] = []
+
+    def add(self, trial: Trial) -> None:
+        self._raw.append([trial.margins.get(spec.measure, math.nan) for spec in self._specs])
+
+    def scaled(self) -> FloatArray:
+        """Margins in units of their spread, shape (n, specs); nan where there is no measure."""
+        raw = np.array(self._raw).reshape(-1, len(self._specs))
+        columns = [
+            self._column(column, spec.limits)
+            for column, spec in zip(raw.T, self._specs, strict=True)
+        ]
+        return np.array(columns).T
+
+    def _column(self, margins: FloatArray, limits: Limits) -> FloatArray:
+        known = margins[np.isfinite(margins)]
+        column = margins
+        sign = _single_sided(limits)
+        if self._recipe.log and sign and known.size:
+            ratio = 1.0 + sign * known
+            if ratio.min() > 0.0 and ratio.max() > 8.0 * ratio.min():
+                column = sign * np.log(1.0 + sign * margins)
+                known = sign * np.log(ratio)
+        spread = float(np.std(known)) if known.size > 1 else 1.0
+        return column / (spread or 1.0)
+
+    def targets(self) -> FloatArray:
+        """What the network learns, shape (n, outputs)."""
+        scaled = self.scaled()
+        if self._recipe.validity:
+            return np.hstack([scaled, np.where(np.isnan(scaled), -1.0, 1.0)])
+        return self._filled(scaled)
+
+    def values(self) -> FloatArray:
+        """Value of every trial told, shape (n,)."""
+        scaled = self.scaled()
+        return self._value(self._filled(scaled))
+
+    def predicted_values(self, outputs: FloatArray) -> FloatArray:
+        """Values of network outputs, shape (n, outputs): shape (n,)."""
+        if not self._recipe.validity:
+            return self._value(outputs)
+        count = len(self._specs)
+        valid = np.clip(0.5 + 0.5 * outputs[:, count:], 0.0, 1.0)
+        return self._value(outputs[:, :count]) - 3.0 * ((1.0 - valid) @ self._weights)
+
+    def _filled(self, scaled: FloatArray) -> FloatArray:
+        return np.where(np.isnan(scaled), -3.0, scaled)
+
+    def _value(self, scaled: FloatArray) -> FloatArray:
+        return np.clip(scaled, -3.0, 0.0) @ self._weights + 0.1 * np.clip(scaled.min(axis=1), 0, 1)
+
+
+def _single_sided(limits: Limits) -> int:
+    """-1 for an upper limit alone, 1 for a lower one, above 0; 0 for anything else."""
+    if limits.target is not None or (limits.minimum is None) == (limits.maximum is None):
+        return 0
+    limit = limits.minimum if limits.minimum is not None else limits.maximum
+    assert limit is not None
+    return (1 if limits.maximum is None else -1) if limit > 0.0 else 0
+
+
+def _recipe(options: Mapping[str, Any]) -> Recipe:
+    defaults = {"variant": "improved", **vars(RECIPES["improved"])}
+    variant = take_options("trust-region", options, defaults)["variant"]
+    if variant not in RECIPES:
+        text = f"'{variant}' is not a variant of agent trust-region"
+        known = " or ".join(RECIPES)
+        raise DesignError([Mistake(text, key="agent.options.variant", hint=known)])
+    return replace(RECIPES[variant], **{k: v for k, v in options.items() if k != "variant"})
+
+
+def _rescaled(design: Design, scale: str) -> Design:
+    if scale == "design":
+        return design
+    parameters = {
+        name: replace(parameter, scale="linear") for name, parameter in design.parameters.items()
+    }
+    return replace(design, parameters=parameters)

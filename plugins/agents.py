@@ -1,0 +1,42 @@
+"""The built-in agents, registered through the public door. Nothing heavy is imported until used."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from m3eda.hookspecs import hookimpl
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from m3eda.agents.types import Agent, AgentFactory
+    from m3eda.design.types import Design
+
+BUILT_IN = {
+    "auto": "m3eda.agents.auto:Auto",
+    "bo": "m3eda.agents.bo:Bo",
+    "cma": "m3eda.agents.cma:Cma",
+    "random": "m3eda.agents.random:Random",
+    "trust-region": "m3eda.agents.trust_region:TrustRegion",
+}
+"""Name -> where its class is."""
+
+
+class _Lazy:
+    """A factory that imports its class when the first agent is built."""
+
+    def __init__(self, where: str) -> None:
+        self._where = where
+
+    def __call__(self, design: Design, seed: int, options: Mapping[str, Any]) -> Agent:
+        module, name = self._where.split(":")
+        agent: Agent = getattr(import_module(module), name)(design, seed, options)
+        return agent
+
+
+@hookimpl
+def register_agents(register: Callable[[str, AgentFactory], None]) -> None:
+    for name, where in BUILT_IN.items():
+        register(name, _Lazy(where))
