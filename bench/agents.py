@@ -10,33 +10,27 @@ finished target is kept in bench/results/, so an interrupted run goes on where i
 from __future__ import annotations
 
 import argparse
-import importlib
 import json
 import math
 import statistics
 import sys
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass
+from functools import cache
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
 from bench.circuits import Circuit, MissingFile, circuit
 from bench.targets import known_lists, target_list
-from m3eda.agents.types import Agent
+from m3eda.agents.types import Agent, AgentFactory
 from m3eda.design.types import Design, Sizing
+from m3eda.plugins import Plugins
 from m3eda.simulate.trial import Trial
 
 RESULTS = Path(__file__).resolve().parent / "results"
-AGENTS = {
-    "random": "m3eda.agents.random:RandomAgent",
-    "cma": "m3eda.agents.cma:CmaAgent",
-    "trust-region": "m3eda.agents.trust_region:TrustRegionAgent",
-    "bo": "m3eda.agents.bo:BayesianAgent",
-    "auto": "m3eda.agents.bo:AutoAgent",
-}
 _ASKED_PER_SIMULATION = 4
 """An agent that keeps proposing points it already knows is stopped."""
 
@@ -67,11 +61,14 @@ class Outcome:
 def build(name: str, design: Design, seed: int) -> Agent:
     """The agent of that name, with the options written after a colon."""
     name, _, text = name.partition(":")
-    module, _, attribute = AGENTS[name].partition(":")
     options = dict(pair.split("=", 1) for pair in text.split(",") if pair)
-    factory = getattr(importlib.import_module(module), attribute)
-    agent: Agent = factory(design, seed, {key: _number(value) for key, value in options.items()})
-    return agent
+    factory: AgentFactory = _agents()[name]
+    return factory(design, seed, {key: _number(value) for key, value in options.items()})
+
+
+@cache
+def _agents() -> Mapping[str, AgentFactory]:
+    return Plugins().agents
 
 
 def _number(text: str) -> Any:

@@ -65,3 +65,15 @@ def target_list(name: str) -> TargetList:
 
 def known_lists() -> list[str]:
     return sorted(path.stem for path in FOLDER.glob("*.json"))
+
+
+def write_list(path: Path, data: Mapping[str, Any]) -> None:
+    """Write a list as JSON, one target and one sizing a line."""
+    parts = []
+    for key, value in data.items():
+        if isinstance(value, list) and value and not isinstance(value[0], str):
+            rows = ",\n".join(f"  {json.dumps(row)}" for row in value)
+            parts.append(f" {json.dumps(key)}: [\n{rows}\n ]")
+        else:
+            parts.append(f" {json.dumps(key)}: {json.dumps(value)}")
+    path.write_text("{\n" + ",\n".join(parts) + "\n}\n")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import sys
 import tempfile
@@ -86,12 +87,8 @@ def _drive(prepared: Prepared, display: Display, options: SizeOptions) -> Summar
     display.start(design, design.agent.budget)
     trials = size(run)
     ending = End.INTERRUPTED
-    try:
+    with contextlib.suppress(KeyboardInterrupt), contextlib.closing(trials):
         ending = _consume(trials, lambda trial: _heard(trial, prepared, tally, display, options))
-    except KeyboardInterrupt:
-        prepared.run.evaluator.cancel()
-    finally:
-        trials.close()
     return summarize(
         design,
         run.trials,

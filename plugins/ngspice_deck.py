@@ -13,10 +13,11 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import cast
 
+from m3eda_plugins.ngspice_names import is_device_value, save_name, sources
+
 from m3eda.design.types import Value
 from m3eda.simulate.types import AnalysisKind, Deck, SimulationFailed, State
 from m3eda.units import NumberError, parse
-from m3eda_plugins.ngspice_names import is_device_value, save_name, sources
 
 ECHO = "m3eda_"
 """Prefix of the `.meas` lines that repeat a result with all its digits."""
@@ -157,15 +158,15 @@ class _Plan:
         self._op_cards = [card for card in netlist if card.kind == "op"]
         self._ends = [card for card in netlist if card.text.lower() == ".end"]
         self._own_save = any(re.match(r"\.save\b", c.text, re.IGNORECASE) for c in netlist)
-        uic = all(
-            c.kind == "tran" and c.text.lower().split()[-1] == "uic" for c in self._analyses
-        )
+        uic = all(c.kind == "tran" and c.text.lower().split()[-1] == "uic" for c in self._analyses)
         self._op_required = bool(self._op_cards or deck.device_values)
         self._op = self._op_required or not (uic and self._analyses)
         self._meas = _meas_kinds(deck.meas, netlist, self._analyses)
 
     def passes(self) -> Iterator[Pass]:
-        groups = [(kind, [c for c in self._analyses if c.kind == kind]) for kind in self._meas]
+        groups: list[tuple[AnalysisKind | None, list[Card]]] = [
+            (kind, [c for c in self._analyses if c.kind == kind]) for kind in self._meas
+        ]
         rest = [card for card in self._analyses if card.kind not in self._meas]
         if rest or not groups:
             groups.append((None, rest))
@@ -260,5 +261,5 @@ def _meas_kinds(
     lost = names.difference(*found.values()) if found else names
     if lost and present and not found:
         # their lines may stand in an included file
-        found = {kind: () for kind in present}
+        found = dict.fromkeys(present, ())
     return found

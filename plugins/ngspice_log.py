@@ -5,8 +5,9 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Mapping
 
-from m3eda.simulate.types import State
 from m3eda_plugins.ngspice_deck import ECHO, cards
+
+from m3eda.simulate.types import State
 
 _Found = tuple[State, str]
 _Rule = tuple[re.Pattern[str], Callable[["re.Match[str]", str, str], "_Found | None"]]
@@ -18,6 +19,7 @@ _CONVERGENCE = re.compile(
     r"|op(?:erating point)? failed",
     re.IGNORECASE,
 )
+_COMPLAINT = re.compile(r"(?:\w+ )?(?:error|warning)", re.IGNORECASE)
 _UNRECOGNIZED = re.compile(r"^Warning: unrecognized variable - (\S+)", re.MULTILINE)
 
 
@@ -28,7 +30,12 @@ def diagnose(log: str, deck_text: str, ignore: Iterable[str] = ()) -> tuple[Stat
     is no failure of the run. Notes that do no harm are not looked at.
     """
     names = "|".join(map(re.escape, ignore)) or r"(?!)"
-    log = re.sub(rf"(?im)^.*\n^.*Undefined parameter \[(?:{names})\]$", "", log)
+    log = re.sub(
+        rf"(?im)^(Netlist line no\. \d+:)\n\s*Undefined parameter \[(?:{names})\]\n"
+        r"\1\nCannot compute substitute$",
+        "",
+        log,
+    )
     for pattern, judge in _RULES:
         for match in pattern.finditer(log):
             found = judge(match, log, deck_text)
@@ -64,18 +71,26 @@ def meas_results(stdout: str, wanted: Iterable[str]) -> dict[str, float]:
     return results
 
 
-def _located(deck_text: str, text: str) -> str:
-    """`line 3: ` where the netlist holds `text` itself, empty where it came from elsewhere."""
+def _located(deck_text: str, text: str, number: int = 0) -> str:
+    """`line 3: ` where the netlist holds `text` itself, empty where it came from elsewhere.
+
+    `number` is ngspice's own, which counts within whichever file it is reading.
+    """
     key = "".join(text.lower().split())
-    for card in cards(deck_text):
-        if key and "".join(card.text.lower().split()).startswith(key):
-            return f"line {card.first + 1}: "
-    return ""
+    lines = [
+        card.first + 1
+        for card in cards(deck_text)
+        if key and "".join(card.text.lower().split()).startswith(key)
+    ]
+    if not lines:
+        return ""
+    return f"line {number if number in lines else lines[0]}: "
 
 
 def _substitute(match: re.Match[str], log: str, deck_text: str) -> _Found:
-    state = State.MODEL_MISSING if _MODEL.search(match["why"]) else State.PARSE_ERROR
-    return state, f"{_located(deck_text, match['line'])}{match['why']}: {match['line']}"
+    why, line = match["why"].strip(), match["line"]
+    state = State.MODEL_MISSING if _MODEL.search(why) else State.PARSE_ERROR
+    return state, f"{_located(deck_text, line, int(match['number']))}{why}: {line}"
 
 
 def _subcircuit(match: re.Match[str], log: str, deck_text: str) -> _Found:
@@ -89,7 +104,7 @@ def _parameter(match: re.Match[str], log: str, deck_text: str) -> _Found:
     word = re.compile(rf"\b{name[1]}\b" if name else r"[{}']", re.IGNORECASE)
     if 0 < number <= len(lines) and word.search(lines[number - 1]):
         return State.PARSE_ERROR, f"line {number}: {match['why']}: {lines[number - 1].strip()}"
-    return State.PARSE_ERROR, match["why"]
+    return State.PARSE_ERROR, match["why"].strip()
 
 
 def _fatal_model(match: re.Match[str], log: str, deck_text: str) -> _Found:
@@ -104,7 +119,9 @@ def _analysis(match: re.Match[str], log: str, deck_text: str) -> _Found | None:
     if _CONVERGENCE.search(why):
         return State.NO_CONVERGENCE, why
     before = [line.strip() for line in log[: match.start()].splitlines() if line.strip()]
-    detail = before[-1] if before and re.match(r"(?i)(fatal |\w+ )?(error|warning)", before[-1]) else ""
+    detail = (
+        before[-1] if before and re.match(r"(?i)(fatal |\w+ )?(error|warning)", before[-1]) else ""
+    )
     return State.PARSE_ERROR, f"{why}: {detail}" if detail else why
 
 
@@ -121,14 +138,18 @@ _RULES: tuple[_Rule, ...] = (
     _rule(r"library file \S+, section definition \S+ not found", _says(State.MODEL_MISSING)),
     _rule(r"could not find (?:include|library) file .*", _says(State.MODEL_MISSING)),
     _rule(r"unknown subckt: (?P<line>.*)", _subcircuit),
-    _rule(
-        r"^Error on line \d+.*:\s*\n\s*(?P<line>.*)\n\s*(?P<why>.*)", _substitute
-    ),
+    _rule(r"^Error on line (?P<number>\d+).*:\s*\n\s*(?P<line>.*)\n\s*(?P<why>.*)", _substitute),
     _rule(r"^Too few parameters for subcircuit.*", _says(State.PARSE_ERROR)),
-    _rule(r"^Error: (Mismatch of .subckt .*)\n(?:.*\n)??Check line (.*)", _says(State.PARSE_ERROR, "{1} {2}")),
+    _rule(
+        r"^Error: (Mismatch of .subckt .*)\n(?:.*\n)*?Check line (.*)",
+        _says(State.PARSE_ERROR, "{1} {2}"),
+    ),
     _rule(r"^Netlist line no\. (?P<number>\d+):\n\s*(?P<why>.*)", _parameter),
     _rule(r"^Fatal: (?P<why>.*)", _fatal_model),
     _rule(r"^doAnalyses:\s*(?P<why>.*)", _analysis),
-    _rule(r"vector (@\S+) is not available or has zero length", _says(State.VECTOR_MISSING, "there is no {1}")),
+    _rule(
+        r"vector (@\S+) is not available or has zero length",
+        _says(State.VECTOR_MISSING, "the netlist gives no {1}"),
+    ),
     _rule(r"^(?:Fatal )?Error[:, ]\s*(.*)", _says(State.PARSE_ERROR, "{1}")),
-)  # fmt: skip
+)

@@ -9,7 +9,6 @@ from dataclasses import replace
 
 import pytest
 
-from m3eda.agents.random import RandomAgent
 from m3eda.design.types import AgentChoice, FailurePolicy, Limits, Objective, Spec
 from m3eda.errors import ExitCode, SimulatorBroken
 from m3eda.ledger import Ledger, Segment
@@ -24,14 +23,12 @@ IMPOSSIBLE = {"ratio": Spec("ratio", Limits(minimum=2.0))}
 
 @pytest.fixture(scope="module")
 def functions():
-    import os
 
-    os.environ["M3EDA_PLUGINS"] = "measures,agents"
     return Plugins().measures
 
 
 def random_agent(design):
-    return RandomAgent(design, design.agent.seed, {})
+    return Plugins().look_up("agents", "random")(design, design.agent.seed, {})
 
 
 def make_run(design, functions, simulator=None, ledger=None, jobs=1, **settings):
@@ -107,9 +104,7 @@ def test_the_same_seed_gives_the_same_trials_with_any_number_of_jobs(tmp_path, f
 
 def test_jobs_run_at_once(tmp_path, functions):
     both = threading.Barrier(4, timeout=20)
-    design = divider(
-        tmp_path, specs=IMPOSSIBLE, agent=AgentChoice("random", budget=8, batch=4)
-    )
+    design = divider(tmp_path, specs=IMPOSSIBLE, agent=AgentChoice("random", budget=8, batch=4))
     # the barrier only opens when four simulations wait at it together
     trials, _ = finish(
         make_run(design, functions, DividerSimulator(lambda deck: both.wait() and None), jobs=4)

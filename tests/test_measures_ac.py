@@ -163,6 +163,16 @@ def test_the_worst_of_several_crossings_counts():
     assert phase_margin(response) < 0.0
 
 
+def test_a_lead_near_180_degrees_is_a_small_margin():
+    def lead(s):
+        return 0.1 * (1 + s / 1e3) ** 2 / (1 + s / 1e5) ** 3
+
+    response = sweep(lead, per_decade=1000)
+    up = math.sqrt(9.0) * 1e3  # |1 + j 3|^2 = 10
+    expected = 180.0 - math.degrees(2 * math.atan(3.0) - 3 * math.atan(up / 1e5))
+    assert phase_margin(response) == pytest.approx(expected, abs=0.1)
+
+
 def test_margins_never_exceed_180_degrees():
     band = sweep(lambda s: 30 * (s / 1e4) * pole(1e4 / 6.3)(s) * pole(1e6)(s), start=1e-2)
     assert phase_margin(band) < 180.0

@@ -104,6 +104,12 @@ def test_edges_of_a_pulse():
     assert overshoot(TRAPEZE) == 0.0
 
 
+def test_the_top_of_a_pulse_is_where_it_rests():
+    pulse = wave([0, 1, 60, 61, 62, 80, 81, 100], [0, 0.1, 0.1, 3.5, 3, 3, 0, 0])
+    assert transient.step_levels(pulse) == (0.0, 3.0)
+    assert overshoot(pulse) == pytest.approx(0.5 / 3)
+
+
 def test_a_spike_is_no_slew_rate():
     x = [0, 1, 1.001, 1.002, 11, 20]
     y = [0, 0, 0.6, 0, 1, 1]

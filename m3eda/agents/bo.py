@@ -32,7 +32,7 @@ class _Model:
     high: float
 
 
-class Bo:
+class BoAgent:
     """Asks for the point with the largest probability that all specs hold.
 
     A proposal depends on the design, the seed and the trials told so far, on nothing else.

@@ -30,7 +30,7 @@ OPTIONS: Mapping[str, Any] = {"population": 0, "sigma": 0.25, "growth": 2.0}
 the population at each restart."""
 
 
-class CmaAgent:
+class Cma:
     """Follows one scalar, the weighted sum of shortfalls; a missing measure costs the most.
 
     Points that snap to a known sizing are answered from memory. A better trial that it did not ask

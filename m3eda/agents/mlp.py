@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 
 import numpy as np
@@ -29,7 +30,7 @@ class Ensemble:
         self._rate = rate
         self._steps = 0
         self._weights: list[Array] = []
-        for fan_in, fan_out in zip(layers[:-1], layers[1:], strict=True):
+        for fan_in, fan_out in itertools.pairwise(layers):
             spread = np.sqrt(2.0 / (fan_in + fan_out))
             weight = rng.normal(0.0, spread, (members, fan_in, fan_out))
             self._weights += [_single(weight), _single(np.zeros((members, 1, fan_out)))]

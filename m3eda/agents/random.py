@@ -12,7 +12,7 @@ from m3eda.design.types import Design, Sizing
 from m3eda.simulate.trial import Trial
 
 
-class RandomAgent:
+class Random:
     """Distinct sizings, uniform in each parameter's own scale; the designer's start goes first."""
 
     def __init__(self, design: Design, seed: int, options: Mapping[str, Any]) -> None:

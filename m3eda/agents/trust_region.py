@@ -58,7 +58,7 @@ RECIPES: Mapping[str, Recipe] = {
 }
 
 
-class TrustRegionAgent:
+class TrustRegion:
     """Options: `variant` (improved, published), and any field of `Recipe` over it."""
 
     def __init__(self, design: Design, seed: int, options: Mapping[str, Any]) -> None:

@@ -65,12 +65,8 @@ class Problems:
 
         raise DesignError(sorted(self.mistakes, key=order))
 
-    def expression(
-        self,
-        path: KeyPath,
-        functions: FunctionTable,
-    ) -> Expression | None:
-        """The expression at `path`, parsed; None, and a mistake at its column, where it is wrong."""
+    def expression(self, path: KeyPath, functions: FunctionTable) -> Expression | None:
+        """The expression at `path`, parsed; where it is wrong, None and a mistake noted."""
         text = self.document.at(path)
         try:
             return Expression.parse(str(text), functions)

@@ -76,7 +76,7 @@ def number_or_word(value: Any) -> Number | str:
 
 
 def natural(value: Any) -> Any:
-    """Free data as plain values: whole numbers int, other numbers float, true and false bool.
+    """Free data of a file as plain values: whole numbers int, others float, true and false bool.
 
     What only begins like a number is text. Raises AmbiguousNumber for `1M` and its like.
     """
@@ -84,8 +84,8 @@ def natural(value: Any) -> Any:
         return {str(key): natural(item) for key, item in value.items()}
     if isinstance(value, list):
         return [natural(item) for item in value]
-    if not isinstance(value, str) or getattr(value, "quoted", False):
-        return str(value) if isinstance(value, str) else value
+    if not isinstance(value, Text) or value.quoted:
+        return str(value) if isinstance(value, Text) else value
     if value in ("true", "false"):
         return value == "true"
     if _INTEGER.fullmatch(value):

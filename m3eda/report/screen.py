@@ -71,7 +71,9 @@ def _print_rich(summary: Summary, console: Console) -> None:
     ascii_only = console.options.ascii_only
     console.print(text_cell(headline(summary), ascii_only, "green" if summary.met else "bold red"))
     for table in tables(summary):
+        console.print()
         console.print(rich_table(table, ascii_only))
+    console.print()
     for line in run_lines(summary):
         console.print(text_cell(line, ascii_only))
 
@@ -79,19 +81,27 @@ def _print_rich(summary: Summary, console: Console) -> None:
 def rich_table(table: Table, ascii_only: bool) -> RichTable:
     rich = _empty_table()
     for header in table.headers:
-        rich.add_column(header, justify="right" if header in table.right else "left")
+        right = header in table.right
+        rich.add_column(header, justify="right" if right else "left", overflow="fold")
     for row in table.rows:
         rich.add_row(*(text_cell(cell, ascii_only, _style(cell)) for cell in row))
     return rich
 
 
 def live_table(rows: Sequence[SpecRow], ascii_only: bool) -> RichTable:
+    """One line a spec, however narrow the screen."""
     rich = _empty_table()
     for header, right in (("spec", 0), ("wanted", 0), ("measured", 1), ("margin", 1), ("met", 0)):
-        rich.add_column(header, justify="right" if right else "left")
+        # on a narrow screen the column that does not change gives way
+        rich.add_column(
+            header,
+            justify="right" if right else "left",
+            no_wrap=header != "wanted",
+            overflow="crop",
+        )
     for row in rows:
         cells = (row.name, row.wanted, row.measured, row.margin, row.mark)
-        rich.add_row(*(text_cell(cell, ascii_only, _style(cell)) for cell in cells))
+        rich.add_row(*(text_cell(cell, ascii_only, _style(cell), cut=True) for cell in cells))
     return rich
 
 
@@ -99,16 +109,16 @@ def _empty_table() -> RichTable:
     from rich import box
     from rich.table import Table as RichTable
 
-    return RichTable(
-        box=box.SIMPLE_HEAD, pad_edge=False, title_justify="left", caption_justify="left"
-    )
+    return RichTable(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
 
 
-def text_cell(text: str, ascii_only: bool, style: str = "") -> Text:
+def text_cell(text: str, ascii_only: bool, style: str = "", *, cut: bool = False) -> Text:
+    """Text that is folded where it is too wide, or `cut` to one line."""
     from rich.text import Text
 
-    # rich's own ellipsis is no ASCII sign, so text is folded instead of cut
-    return Text(ascii_safe(text) if ascii_only else text, style=style, overflow="fold")
+    safe = ascii_safe(text) if ascii_only else text
+    # not rich's default, an ellipsis: it is no ASCII sign
+    return Text(safe, style=style, no_wrap=cut, overflow="crop" if cut else "fold")
 
 
 def _style(cell: str) -> str:

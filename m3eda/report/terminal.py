@@ -28,8 +28,8 @@ from m3eda.report.text import duration, failures_line
 from m3eda.simulate.trial import Trial
 
 if TYPE_CHECKING:
+    from rich.console import Group
     from rich.live import Live
-    from rich.table import Table as RichTable
 
     from m3eda.report.package import Written
 
@@ -219,15 +219,20 @@ class LiveDisplay(_Counting):
         if live is not None:
             live.stop()
 
-    def _draw(self) -> RichTable:
+    def _draw(self) -> Group:
+        from rich.console import Group
+
         assert self._design is not None
         ascii_only = self._console.options.ascii_only
-        rows, hidden = fitting(spec_rows(self._design, self._best), self._console.height - 8)
-        table = live_table(rows, ascii_only)
-        table.title = text_cell(f"{self._design.name}: best so far", ascii_only)
-        captions = [f"{hidden} more specs" if hidden else "", self.progress()]
-        if self._tally.last_failure:
-            captions.append(f"last failure: {one_line(self._tally.last_failure)}")
-        caption = "\n".join(line for line in captions if line)
-        table.caption = text_cell(caption, ascii_only)
-        return table
+        rows, hidden = fitting(spec_rows(self._design, self._best), self._console.height - 7)
+        failure = one_line(self._tally.last_failure)
+        lines = [
+            f"{hidden} more specs" if hidden else "",
+            self.progress(),
+            f"last failure: {failure}" if failure else "",
+        ]
+        return Group(
+            text_cell(f"{self._design.name}: best so far", ascii_only, cut=True),
+            live_table(rows, ascii_only),
+            *(text_cell(line, ascii_only, cut=True) for line in lines if line),
+        )

@@ -10,7 +10,7 @@ import threading
 from collections import deque
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol
 
@@ -20,6 +20,7 @@ from m3eda.design.types import Corner, Design, Sizing, Testbench
 from m3eda.errors import StorageError
 from m3eda.simulate.files import content_hash
 from m3eda.simulate.measurer import Measurer
+from m3eda.simulate.process import kill_running
 from m3eda.simulate.render import Renderer
 from m3eda.simulate.signals import VectorMissing
 from m3eda.simulate.trial import CornerResult
@@ -62,11 +63,6 @@ class Evaluator:
     keep_failed: Path | None = None
     version: str = ""
     """The simulator's version, part of the key of a stored simulation."""
-    runs: int = 0
-    """Simulator runs of this process so far."""
-    sim_seconds: float = 0.0
-    """Wall time inside the simulator so far, summed over jobs."""
-    _lock: threading.Lock = field(default_factory=threading.Lock, repr=False)
 
     def __post_init__(self) -> None:
         self._measurer = Measurer(self.design, self.functions)
@@ -89,7 +85,7 @@ class Evaluator:
 
     def for_design(self, design: Design) -> Evaluator:
         """The same evaluator for a changed design."""
-        return replace(self, design=design, _lock=threading.Lock())
+        return replace(self, design=design)
 
     def complete(self, sizing: Sizing) -> Sizing:
         """`sizing` with frozen and tied parameters added, in file order."""
@@ -113,33 +109,38 @@ class Evaluator:
             for sizing in sizings:
                 yield self._gather(sizing, [self._simulate(*job) for job in self._jobs(sizing)])
             return
+        abandoned = threading.Event()
         with ThreadPoolExecutor(self.jobs, thread_name_prefix="m3eda") as pool:
             ahead: deque[tuple[Sizing, list[Future[CornerResult]]]] = deque()
             waiting = iter(sizings)
             try:
                 while True:
-                    self._fill(pool, waiting, ahead)
+                    self._fill(pool, waiting, ahead, abandoned)
                     if not ahead:
                         return
                     sizing, futures = ahead.popleft()
                     yield self._gather(sizing, [future.result() for future in futures])
-            finally:
+            except BaseException:
+                # interrupted, or enough is known: what still runs is neither wanted nor stored
+                abandoned.set()
                 pool.shutdown(wait=False, cancel_futures=True)
+                kill_running()
+                raise
 
     def _fill(
         self,
         pool: ThreadPoolExecutor,
         waiting: Iterator[Sizing],
         ahead: deque[tuple[Sizing, list[Future[CornerResult]]]],
+        abandoned: threading.Event,
     ) -> None:
         """Keep as many simulations submitted as there are jobs, and one sizing at the least."""
         while not ahead or sum(len(futures) for _, futures in ahead) < self.jobs:
             sizing = next(waiting, None)
             if sizing is None:
                 return
-            ahead.append(
-                (sizing, [pool.submit(self._simulate, *job) for job in self._jobs(sizing)])
-            )
+            jobs = self._jobs(sizing)
+            ahead.append((sizing, [pool.submit(self._simulate, *j, abandoned) for j in jobs]))
 
     def _jobs(self, sizing: Sizing) -> list[tuple[Testbench, Corner, Sizing]]:
         return [
@@ -174,7 +175,13 @@ class Evaluator:
             runs=sum(part.runs for part in parts),
         )
 
-    def _simulate(self, testbench: Testbench, corner: Corner, sizing: Sizing) -> CornerResult:
+    def _simulate(
+        self,
+        testbench: Testbench,
+        corner: Corner,
+        sizing: Sizing,
+        abandoned: threading.Event | None = None,
+    ) -> CornerResult:
         """One testbench at one corner: from the store, or simulated and stored."""
         deck = self._renderer.deck(testbench, corner, sizing)
         key = self._key(deck)
@@ -182,7 +189,7 @@ class Evaluator:
         if stored is not None:
             return replace(stored, runs=0)
         result = self._with_retries(deck)
-        if self.store:
+        if self.store and not (abandoned is not None and abandoned.is_set()):
             self.store.add_simulation(key, testbench.name, corner.name, result)
         return result
 
@@ -202,9 +209,6 @@ class Evaluator:
         rundir = Path(tempfile.mkdtemp(prefix="m3eda-"))
         try:
             waveforms = self.simulator.run(deck, rundir, self.design.simulator.timeout)
-            with self._lock:
-                self.runs += 1
-                self.sim_seconds += waveforms.seconds
             return self._measured(deck, waveforms)
         except SimulationFailed as failure:
             self._keep(rundir, deck.testbench, failure)

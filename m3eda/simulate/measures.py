@@ -69,21 +69,24 @@ def _taking_signals(
 ) -> Callable[..., float]:
     """`function` with Signals resolved to Traces, and the keywords `start` and `stop`."""
     signature = inspect.signature(function)
+    names = tuple(signature.parameters)
+    variadic = [n for n, p in signature.parameters.items() if p.kind is p.VAR_POSITIONAL]
     traces = {name for name, p in signature.parameters.items() if p.annotation in ("Trace", Trace)}
+
+    def resolve(name: str, given: Any, start: float | None, stop: float | None) -> Any:
+        if name in traces:
+            trace = _as_trace(given, kinds, function.__name__)
+            return trace if start is None and stop is None else trace.window(start, stop)
+        return float(given) if isinstance(given, Signal) else given
 
     @functools.wraps(function)
     def resolved(
         *args: Any, start: float | None = None, stop: float | None = None, **kwargs: Any
     ) -> float:
-        bound = signature.bind(*args, **kwargs)
-        for name, given in bound.arguments.items():
-            if name in traces:
-                trace = _as_trace(given, kinds, function.__name__)
-                windowed = start is not None or stop is not None
-                bound.arguments[name] = trace.window(start, stop) if windowed else trace
-            elif isinstance(given, Signal):
-                bound.arguments[name] = float(given)
-        return function(*bound.args, **bound.kwargs)
+        places = (*names, *variadic * len(args), *("",) * len(args))
+        given = [resolve(name, arg, start, stop) for name, arg in zip(places, args, strict=False)]
+        named = {name: resolve(name, arg, start, stop) for name, arg in kwargs.items()}
+        return function(*given, **named)
 
     window = [
         inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=None)

@@ -1,10 +1,9 @@
 """Runs a simulator's program: a process group of its own, a deadline, bounded output.
 
 A group is killed at its deadline, on Ctrl-C, by `kill_running`, and when this process dies without
-a word (kill -9): a shell started once per process reads the running groups from a pipe and kills
-those that are left when the pipe closes. `preexec_fn` with PR_SET_PDEATHSIG would do the last for
-the direct child only, but runs Python after fork in a process that has threads, which may
-deadlock, and rules out vfork.
+a word (kill -9): a shell started once per process waits for a pipe to close, then kills the groups
+that still stand in a shared file. `preexec_fn` with PR_SET_PDEATHSIG would reach the direct child
+only, and runs Python after fork in a process that has threads, which may deadlock.
 """
 
 from __future__ import annotations
@@ -16,11 +15,13 @@ import select
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import BinaryIO
 
 TAIL = 1 << 20
 """Bytes kept from the end of each output stream."""
@@ -28,14 +29,14 @@ TAIL = 1 << 20
 _GRACE = 0.5  # seconds between SIGTERM and SIGKILL
 _LONGEST = 1e6  # seconds, about what fits the milliseconds of poll()
 
+_SLOT = 12  # bytes a group's number takes in the watchdog's file
+
 _WATCHDOG = """
 trap '' HUP INT TERM
-while read -r sign group; do
-    rest=
-    for each in $groups; do [ "$each" = "$group" ] || rest="$rest $each"; done
-    if [ "$sign" = + ]; then groups="$rest $group"; else groups=$rest; fi
-done
-for each in $groups; do kill -9 "-$each" 2>/dev/null; done
+read -r nothing
+while read -r group; do
+    [ "$group" -gt 1 ] && kill -9 "-$group"
+done <&%d
 """
 
 
@@ -80,7 +81,7 @@ def run_process(
     """
     outputs = (cwd / f"{stem}.out", cwd / f"{stem}.err")
     start = time.monotonic()
-    with outputs[0].open("wb") as out, outputs[1].open("wb") as err:
+    with outputs[0].open("w+b") as out, outputs[1].open("w+b") as err:
         process = subprocess.Popen(
             list(argv),
             cwd=cwd,
@@ -96,8 +97,8 @@ def run_process(
             if timed_out:
                 _kill_group(process.pid, signal.SIGTERM)
                 _ended(process, _GRACE)
-    seconds = time.monotonic() - start
-    return Completed(process.returncode, _tail(outputs[0]), _tail(outputs[1]), seconds, timed_out)
+        seconds = time.monotonic() - start
+        return Completed(process.returncode, _tail(out), _tail(err), seconds, timed_out)
 
 
 def kill_running() -> None:
@@ -114,18 +115,19 @@ _lock = threading.Lock()
 @contextlib.contextmanager
 def _guarded(process: subprocess.Popen[bytes]) -> Iterator[None]:
     """Kills what is left of the group on the way out, whatever the way, and reaps the leader."""
+    slot = -1
     try:
         with _lock:
             _running.add(process.pid)
-        _watchdog.tell("+", process.pid)
+            slot = _watchdog.enter(process.pid)
         yield
     finally:
         # killed before it is reaped: until then the group's number cannot be given to others
         with _lock:
             _running.discard(process.pid)
             _kill_group(process.pid, signal.SIGKILL)
+            _watchdog.leave(slot)
         process.wait()
-        _watchdog.tell("-", process.pid)
 
 
 def _ended(process: subprocess.Popen[bytes], seconds: float) -> bool:
@@ -162,26 +164,40 @@ def _limit(pid: int, memory: int, file_size: int) -> None:
                 resource.prlimit(pid, kind, (value, value))
 
 
-def _tail(path: Path) -> str:
-    with path.open("rb") as file:
-        size = file.seek(0, os.SEEK_END)
-        file.seek(max(0, size - TAIL))
-        return file.read(TAIL).decode("utf-8", errors="replace")
+def _tail(file: BinaryIO) -> str:
+    size = file.seek(0, os.SEEK_END)
+    file.seek(max(0, size - TAIL))
+    return file.read(TAIL).decode("utf-8", errors="replace")
 
 
 class _Watchdog:
-    """The shell that outlives this process for a moment, to kill the groups it leaves."""
+    """The shell that outlives this process for a moment, to kill the groups it leaves.
+
+    Groups stand in a nameless file, one line each, and the shell sleeps until it is needed: to
+    wake it for every start and end would cost a simulation of a few milliseconds a tenth of it.
+    """
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()
         self._process: subprocess.Popen[bytes] | None = None
+        self._file: BinaryIO | None = None
+        self._taken: set[int] = set()
 
-    def tell(self, sign: str, group: int) -> None:
-        with self._lock, contextlib.suppress(OSError):  # no shell: then only kill -9 leaks
-            if self._process is None or self._process.poll() is not None:
-                self._process = self._start()
-            assert self._process.stdin is not None
-            self._process.stdin.write(f"{sign} {group}\n".encode())
+    def enter(self, group: int) -> int:
+        """Guard `group`; gives the slot to `leave`, -1 where no shell can be had."""
+        with contextlib.suppress(OSError):  # then only kill -9 leaves something running
+            if self._process is None:
+                self._start()
+            slot = next(i for i in range(len(self._taken) + 1) if i not in self._taken)
+            self._write(slot, group)
+            self._taken.add(slot)
+            return slot
+        return -1
+
+    def leave(self, slot: int) -> None:
+        if slot in self._taken:
+            self._taken.discard(slot)
+            with contextlib.suppress(OSError):
+                self._write(slot, 0)
 
     def close(self) -> None:
         process, self._process = self._process, None
@@ -192,19 +208,25 @@ class _Watchdog:
 
     def forget(self) -> None:
         """In a forked child: the parent's watchdog must not wait for the child's end too."""
-        process, self._process, self._lock = self._process, None, threading.Lock()
+        process, self._process, self._file, self._taken = self._process, None, None, set()
         if process is not None and process.stdin is not None:
             process.stdin.close()
             process.returncode = 0  # not this process's child: nothing to wait for
 
-    def _start(self) -> subprocess.Popen[bytes]:
-        return subprocess.Popen(
-            ["/bin/sh", "-c", _WATCHDOG],
+    def _write(self, slot: int, group: int) -> None:
+        assert self._file is not None
+        os.pwrite(self._file.fileno(), b"%*d\n" % (_SLOT - 1, group), slot * _SLOT)
+
+    def _start(self) -> None:
+        self._file = tempfile.TemporaryFile(buffering=0)
+        descriptor = self._file.fileno()
+        self._process = subprocess.Popen(
+            ["/bin/sh", "-c", _WATCHDOG % descriptor],
             cwd="/",
             stdin=subprocess.PIPE,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
-            bufsize=0,
+            pass_fds=(descriptor,),
             start_new_session=True,
         )
 
