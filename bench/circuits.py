@@ -175,22 +175,6 @@ def autockt_opamp() -> Circuit:
     )
 
 
-def _load(path: Path) -> Design:
-    import yaml
-    from m3eda.design.types import Technology
-    d=yaml.safe_load(path.read_text())
-    S={"f":1e-15,"p":1e-12,"n":1e-9,"u":1e-6,"m":1e-3,"k":1e3}
-    def num(v):
-        if isinstance(v,(int,float)): return float(v)
-        return float(v[:-1])*S[v[-1]] if v[-1] in S else float(v)
-    return Design(name=d["design"],path=path,
-        testbenches={k:Testbench(k,path.parent/v) for k,v in d["testbenches"].items()},
-        parameters={k:Parameter(k,minimum=num(v["min"]),maximum=num(v["max"]),scale=v.get("scale","linear")) for k,v in d["parameters"].items()},
-        measures={k:Measure(k,v.get("testbench",""),v["expr"],unit=v["unit"]) for k,v in d["measures"].items()},
-        specs={}, technology=Technology("generic45",ROOT/"templates/technologies/generic45/generic45.lib",{"tt":"tt"},"tt"),
-        conditions={k:num(v) for k,v in d["conditions"].items()})
-
-
 def from_design(path: Path, order: Mapping[str, Side]) -> Circuit:
     """The circuit of a design file with one testbench whose template writes values as they are."""
     design = _load(path)

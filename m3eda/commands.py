@@ -59,7 +59,7 @@ def size_command(project: Project, options: SizeOptions) -> ExitCode:
         with display:
             summary = _drive(prepared, display, options)
             written = _write(prepared, summary, run_dir, options)
-            display.finish(summary, written.paths)
+            display.finish(summary, written)
     finally:
         prepared.close()
     if options.json or options.stream:
@@ -128,7 +128,7 @@ def _heard(
 def _write(prepared: Prepared, summary: Summary, run_dir: Path, options: SizeOptions) -> Written:
     """Write the outputs of the best sizing so far."""
     if summary.best is None:
-        return Written((), ())
+        return write_outputs(run_dir, summary, {}, "")
     evaluator = prepared.run.evaluator
     decks = {name: deck.text for name, deck in evaluator.decks(summary.best.sizing).items()}
     netlist = evaluator.renderer.netlist(summary.best.sizing)
@@ -294,7 +294,7 @@ def _stored_hash(folder: Path, design: Design) -> str:
         data: Mapping[str, Any] = json.loads((folder / "sizing.json").read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return ""
-    return str(data.get("hash", "")) if data.get("design") == design.name else ""
+    return str(data.get("design_hash", "")) if data.get("design") == design.name else ""
 
 
 def print_line(out: IO[str], text: str) -> None:

@@ -176,8 +176,8 @@ def _without_limits(design: Design) -> Design:
 
 def _overridden(design: Design, overrides: Mapping[str, Any]) -> Design:
     given = {key: value for key, value in overrides.items() if value is not None}
-    agent = {k: given[k] for k in ("budget", "seconds", "seed", "batch") if k in given}
-    simulator = {k: given[k] for k in ("timeout",) if k in given}
+    agent: dict[str, Any] = {k: given[k] for k in ("budget", "seconds", "seed", "batch") if k in given}
+    simulator: dict[str, Any] = {k: given[k] for k in ("timeout",) if k in given}
     if "agent" in given and given["agent"] != design.agent.name:
         agent |= {"name": given["agent"], "options": {}}
     if "simulator" in given and given["simulator"] != design.simulator.name:

@@ -3,41 +3,51 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from importlib import import_module
 from typing import Any
 
 from m3eda.hookspecs import hookimpl
-from m3eda.simulate import ac, operating_point, transient
 
-MEASURES = (
-    ac.dc_gain,
-    ac.gain_at,
-    ac.peak_gain,
-    ac.unity_gain_frequency,
-    ac.bandwidth_3db,
-    ac.phase_margin,
-    ac.gain_margin,
-    ac.integrated_noise,
-    transient.slew_rate,
-    transient.rise_time,
-    transient.fall_time,
-    transient.settling_time,
-    transient.delay,
-    transient.overshoot,
-    transient.average,
-    transient.rms,
-    transient.peak_to_peak,
-    transient.minimum,
-    transient.maximum,
-    transient.value_at,
-    transient.crossing,
-    transient.frequency,
-    operating_point.op,
-    operating_point.power,
-    operating_point.saturation_margin,
-)
+MEASURES = {
+    "ac": (
+        "dc_gain",
+        "gain_at",
+        "peak_gain",
+        "unity_gain_frequency",
+        "bandwidth_3db",
+        "phase_margin",
+        "gain_margin",
+        "integrated_noise",
+    ),
+    "transient": (
+        "slew_rate",
+        "rise_time",
+        "fall_time",
+        "settling_time",
+        "delay",
+        "overshoot",
+        "average",
+        "rms",
+        "peak_to_peak",
+        "minimum",
+        "maximum",
+        "value_at",
+        "crossing",
+        "frequency",
+    ),
+    "operating_point": (
+        "op",
+        "power",
+        "saturation_margin",
+    ),
+}
+"""Module in `m3eda.simulate` -> its functions."""
 
 
 @hookimpl
 def register_measures(register: Callable[[str, Callable[..., Any]], None]) -> None:
-    for function in MEASURES:
-        register(function.name, function)
+    for module, names in MEASURES.items():
+        # imported here, not at the top: the help of the command line must not wait for numpy
+        functions = import_module(f"m3eda.simulate.{module}")
+        for name in names:
+            register(name, getattr(functions, name))

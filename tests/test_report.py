@@ -251,8 +251,7 @@ def test_one_corner_needs_no_corner_column():
 
 def test_measures_are_listed_with_their_reasons():
     design = sample_design()
-    result = missing_measure_trial().results["nominal"]
-    rows = measure_table(design, result).rows
+    rows = measure_table(design, missing_measure_trial()).rows
     assert rows[1] == ("ugbw", "-", "gain is below 1 at every frequency")
     assert rows[3] == ("ibias", "420 uA", "")
 

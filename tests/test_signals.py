@@ -157,6 +157,7 @@ def test_a_noise_total_is_a_number_and_a_spectrum_is_not():
         ("M1", "@m1[gm]"),
         ("x1.m2", "@m.x1.m2[gm]"),
         ("x1.x2.q3", "@q.x1.x2.q3[gm]"),
+        ("x.m2", "@m.x.m2[gm]"),
         ("m.x1.m2", "@m.x1.m2[gm]"),
     ],
 )

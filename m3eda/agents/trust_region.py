@@ -38,14 +38,18 @@ class Recipe:
     """`design` searches each parameter in its own scale, `linear` all in linear ones."""
     initial: int = 0
     """Random points of a region before the network plans; 0 is d + 2."""
-    hidden: int = 48
+    hidden: int = 64
     batch: int = 64
-    steps: int = 20
+    steps: int = 40
     """Adam steps after each trial."""
     candidates: int = 2000
     """Monte Carlo samples a plan."""
     radius: float = 0.3
     """First half width of the region, on the unit cube."""
+    shrink: float = 0.92
+    """Factor on the radius where less than a quarter of the predicted improvement came."""
+    grow: float = 1.5
+    """Factor on the radius where more than three quarters came."""
     smallest: float = 0.01
     """Radius below which the region is given up."""
     patience: int = 40
@@ -115,9 +119,9 @@ class TrustRegion:
         """The radius by the ratio of real to predicted improvement."""
         ratio = gain / max(predicted, 1e-9)
         if ratio > 0.75:
-            self._radius = min(self._radius * 1.5, 1.0)
+            self._radius = min(self._radius * self._recipe.grow, 1.0)
         elif ratio < 0.25:
-            self._radius *= 0.85
+            self._radius *= self._recipe.shrink
 
     def _escape(self, told: int) -> None:
         self._begun, self._centre, self._stalled = told, -1, 0
@@ -216,12 +220,12 @@ class Margins:
         scaled = self.scaled()
         if self._recipe.validity:
             return np.hstack([scaled, np.where(np.isnan(scaled), -1.0, 1.0)])
-        return self._filled(scaled)
+        return np.where(np.isnan(scaled), self._worst(scaled), scaled)
 
     def values(self) -> FloatArray:
         """Value of every trial told, shape (n,)."""
         scaled = self.scaled()
-        return self._value(self._filled(scaled))
+        return self._value(np.where(np.isnan(scaled), self._worst(scaled), scaled))
 
     def predicted_values(self, outputs: FloatArray) -> FloatArray:
         """Values of network outputs, shape (n, outputs): shape (n,)."""
@@ -229,13 +233,20 @@ class Margins:
             return self._value(outputs)
         count = len(self._specs)
         valid = np.clip(0.5 + 0.5 * outputs[:, count:], 0.0, 1.0)
-        return self._value(outputs[:, :count]) - 3.0 * ((1.0 - valid) @ self._weights)
+        worst = self._worst(self.scaled())
+        return self._value(valid * outputs[:, :count] + (1.0 - valid) * worst)
 
-    def _filled(self, scaled: FloatArray) -> FloatArray:
-        return np.where(np.isnan(scaled), -3.0, scaled)
+    def _worst(self, scaled: FloatArray) -> FloatArray:
+        """The margin of a measure that does not exist, shape (specs,): below all seen."""
+        lowest = np.where(np.isnan(scaled), 0.0, scaled).min(axis=0)
+        return np.minimum(lowest, -2.0) - 1.0
 
     def _value(self, scaled: FloatArray) -> FloatArray:
-        return np.clip(scaled, -3.0, 0.0) @ self._weights + 0.1 * np.clip(scaled.min(axis=1), 0, 1)
+        shortfalls = np.minimum(scaled, 0.0)
+        if self._recipe.log:
+            # the specs that are nearly met weigh most
+            shortfalls = -np.log1p(-shortfalls)
+        return shortfalls @ self._weights + 0.1 * np.clip(scaled.min(axis=1), 0.0, 1.0)
 
 
 def _single_sided(limits: Limits) -> int:

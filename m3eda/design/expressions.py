@@ -109,6 +109,8 @@ class Expression:
     """Operating-point values that its functions of devices need: `@m1[vds]`."""
     outermost: str
     """The function whose result it is as a whole, empty for a formula."""
+    shapes: tuple[tuple[str, int, tuple[str, ...]], ...]
+    """Each call: the function, its number of arguments and its keywords."""
     columns: Mapping[str, int] = field(compare=False)
     """0-based column of the first use of each name and call."""
     _tree: ast.expr = field(compare=False, repr=False)
@@ -138,6 +140,7 @@ class Expression:
             calls=tuple(visitor.calls),
             device_values=tuple(visitor.device_values),
             outermost=next(iter(visitor.calls)) if whole else "",
+            shapes=tuple(visitor.shapes),
             columns=visitor.columns,
             _tree=tree,
             _waves=waves,
@@ -212,6 +215,7 @@ class _Visitor:
         self.names: dict[str, None] = {}
         self.calls: dict[str, None] = {}
         self.device_values: dict[str, None] = {}
+        self.shapes: list[tuple[str, int, tuple[str, ...]]] = []
 
     def visit(self, node: Any, depth: int = 0) -> None:
         if depth > MAX_DEPTH:
@@ -252,6 +256,7 @@ class _Visitor:
             raise ExpressionError("calls something that is not a function", place)
         self.calls.setdefault(name)
         self.columns.setdefault(name, place)
+        self.shapes.append((name, len(node.args), tuple(str(word.arg) for word in node.keywords)))
         function = self.functions.get(name)
         takes_devices = function is not None and function.device_values
         for index, argument in enumerate(node.args):

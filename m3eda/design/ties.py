@@ -31,7 +31,7 @@ def complete(design: Design, sizing: Sizing) -> Sizing:
         if parameter.tied:
             expression = _parsed(parameter.expression)
             names = {other: value_of(other) for other in expression.names}
-            result = tidy(float(expression.evaluate(names, {}, _no_vector)))
+            result: Value = tidy(float(expression.evaluate(names, {}, _no_vector)))
         elif parameter.value is not None:
             result = parameter.value
         else:

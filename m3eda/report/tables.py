@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from m3eda.design.scoring import margin, met
-from m3eda.design.types import Design, Limits, Parameter, Spec, Value
+from m3eda.design.types import NOMINAL, Design, Limits, Parameter, Spec, Value
 from m3eda.simulate.trial import CornerResult, Trial
 from m3eda.units import format_engineering
 
@@ -108,8 +108,9 @@ def spec_table(design: Design, trial: Trial | None) -> Table:
     return _table(headers, rows, ("measured", "margin"))
 
 
-def measure_table(design: Design, result: CornerResult) -> Table:
-    """Every measure of the design and what it gave."""
+def measure_table(design: Design, trial: Trial) -> Table:
+    """Every measure of the design and what it gave at the nominal corner (else the first)."""
+    result = trial.results.get(NOMINAL) or next(iter(trial.results.values()))
     rows = []
     for name, measure in design.measures.items():
         value = result.measures.get(name, math.nan)

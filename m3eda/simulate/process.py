@@ -36,7 +36,7 @@ trap '' HUP INT TERM
 read -r nothing
 while read -r group; do
     [ "$group" -gt 1 ] && kill -9 "-$group"
-done <&%d
+done <&1
 """
 
 
@@ -81,6 +81,8 @@ def run_process(
     """
     outputs = (cwd / f"{stem}.out", cwd / f"{stem}.err")
     start = time.monotonic()
+    with _lock:
+        _watchdog.start()
     with outputs[0].open("w+b") as out, outputs[1].open("w+b") as err:
         process = subprocess.Popen(
             list(argv),
@@ -182,11 +184,26 @@ class _Watchdog:
         self._file: BinaryIO | None = None
         self._taken: set[int] = set()
 
+    def start(self) -> None:
+        """Start the shell unless it runs; before the program, so that little time is unguarded."""
+        if self._process is not None:
+            return
+        with contextlib.suppress(OSError):  # no shell: then only kill -9 leaves something running
+            self._file = tempfile.TemporaryFile(buffering=0)  # noqa: SIM115  open as long as we live
+            self._process = subprocess.Popen(
+                ["/bin/sh", "-c", _WATCHDOG],
+                cwd="/",
+                stdin=subprocess.PIPE,
+                stdout=self._file,
+                stderr=subprocess.DEVNULL,
+                start_new_session=True,
+            )
+
     def enter(self, group: int) -> int:
         """Guard `group`; gives the slot to `leave`, -1 where no shell can be had."""
-        with contextlib.suppress(OSError):  # then only kill -9 leaves something running
-            if self._process is None:
-                self._start()
+        if self._process is None:
+            return -1
+        with contextlib.suppress(OSError):
             slot = next(i for i in range(len(self._taken) + 1) if i not in self._taken)
             self._write(slot, group)
             self._taken.add(slot)
@@ -216,19 +233,6 @@ class _Watchdog:
     def _write(self, slot: int, group: int) -> None:
         assert self._file is not None
         os.pwrite(self._file.fileno(), b"%*d\n" % (_SLOT - 1, group), slot * _SLOT)
-
-    def _start(self) -> None:
-        self._file = tempfile.TemporaryFile(buffering=0)
-        descriptor = self._file.fileno()
-        self._process = subprocess.Popen(
-            ["/bin/sh", "-c", _WATCHDOG % descriptor],
-            cwd="/",
-            stdin=subprocess.PIPE,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-            pass_fds=(descriptor,),
-            start_new_session=True,
-        )
 
 
 _watchdog = _Watchdog()

@@ -230,7 +230,7 @@ def device_vector(device: str, quantity: str) -> str:
     """ngspice's name of an operating-point value: m1 -> @m1[gm], x1.m1 -> @m.x1.m1[gm]."""
     device = device.lower()
     parts = device.split(".")
-    if len(parts) > 1 and len(parts[0]) > 1:
+    if len(parts) > 1 and parts[0].startswith("x") and parts[-1]:
         device = f"{parts[-1][0]}.{device}"
     return f"@{device}[{quantity.lower()}]"
 
