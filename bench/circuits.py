@@ -19,9 +19,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bench.warm import WarmNgspice
+from m3eda.design.load import load_design
 from m3eda.design.space import Space
 from m3eda.design.types import NOMINAL, Design, Limits, Measure, Parameter, Sizing, Spec, Testbench
-from m3eda_plugins.measures import MEASURES
+from m3eda.plugins import Plugins
 from m3eda.simulate.measurer import Measurer
 from m3eda.simulate.render import Renderer
 from m3eda.simulate.trial import CornerResult, Trial, score
@@ -177,9 +178,10 @@ def autockt_opamp() -> Circuit:
 
 def from_design(path: Path, order: Mapping[str, Side]) -> Circuit:
     """The circuit of a design file with one testbench whose template writes values as they are."""
-    design = _load(path)
+    plugins = Plugins()
+    design = load_design(path, plugins.measures, plugins.technologies)
     [testbench] = design.testbenches.values()
-    measurer = Measurer(design, {f.name: f for f in MEASURES})
+    measurer = Measurer(design, plugins.measures)
     wanted = measurer.wanted[testbench.name]
     # each value becomes a reference to a .param of its name, which a warm deck can change
     references = {name: f"{{{name}}}" for name in design.parameters}

@@ -29,7 +29,7 @@ FIXED: Mapping[str, Mapping[str, float]] = {
     "folded_cascode": {"pm": 60.0, "sat": 0.05},
 }
 """Specs with the same limit in every target; the others trade against each other."""
-FLOORS: Mapping[str, Mapping[str, float]] = {"folded_cascode": {"gain": 50.0, "ugbw": 1e6}}
+FLOORS: Mapping[str, Mapping[str, float]] = {"folded_cascode": {"gain": 200.0, "ugbw": 5e6}}
 """Points of the front below these are no amplifiers anybody wants."""
 
 _RANDOM_SHARE = 0.3
@@ -98,7 +98,9 @@ class Maker:
         one, two, three = (self.rng.integers(n, size=_OFFSPRING) for _ in range(3))
         shape = (_OFFSPRING, self.space.dimension)
         moved = 0.7 * self.rng.random((_OFFSPRING, 1)) * (parents[two] - parents[three])
-        stepped = self.rng.normal(0.0, 1.0, shape) * 10.0 ** self.rng.uniform(-3, -0.7, (shape[0], 1))
+        stepped = self.rng.normal(0.0, 1.0, shape) * 10.0 ** self.rng.uniform(
+            -3, -0.7, (shape[0], 1)
+        )
         kept = self.rng.random(shape) < self.rng.uniform(0.1, 1.0, (shape[0], 1))
         return self.space.snap(np.clip(parents[one] + np.where(kept, moved + stepped, 0.0), 0, 1))
 

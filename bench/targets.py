@@ -24,6 +24,8 @@ class TargetList:
     targets: tuple[tuple[float, ...], ...]
     constants: tuple[Sizing, ...] = ()
     """Single sizings tried against every target, for the constant-design row."""
+    witnesses: tuple[Sizing, ...] = ()
+    """A sizing that meets each target, where known."""
     note: str = ""
 
     def best_constant(self) -> tuple[Sizing, int]:
@@ -59,6 +61,7 @@ def target_list(name: str) -> TargetList:
         circuit=data["circuit"],
         targets=tuple(tuple(target) for target in data["targets"]),
         constants=tuple(data.get("constants", ())),
+        witnesses=tuple(data.get("witnesses", ())),
         note=data.get("note", ""),
     )
 

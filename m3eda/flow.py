@@ -21,7 +21,7 @@ from m3eda.ledger import Ledger, Segment, StoredTrial
 from m3eda.loop import Run
 from m3eda.plugins import Plugins
 from m3eda.simulate.evaluator import Evaluator
-from m3eda.simulate.files import content_hash
+from m3eda.simulate.files import content_hash, included_files
 from m3eda.simulate.render import Renderer, template_folders, template_names
 from m3eda.simulate.types import Simulator
 
@@ -85,7 +85,7 @@ class Project:
             found += renderer.deck(testbench, design.nominal, sizing).files
         if design.netlist is not None:
             found += renderer.netlist_files(sizing)
-        return list(dict.fromkeys(found))
+        return list(dict.fromkeys(inner for path in found for inner in included_files(path)))
 
 
 @dataclass

@@ -15,11 +15,11 @@ if TYPE_CHECKING:
     from m3eda.design.types import Design
 
 BUILT_IN = {
-    "auto": "m3eda.agents.auto:AutoAgent",
-    "bo": "m3eda.agents.bo:BoAgent",
-    "cma": "m3eda.agents.cma:CmaAgent",
-    "random": "m3eda.agents.random:RandomAgent",
-    "trust-region": "m3eda.agents.trust_region:TrustRegionAgent",
+    "auto": "m3eda.agents.auto:Auto",
+    "bo": "m3eda.agents.bo:Bo",
+    "cma": "m3eda.agents.cma:Cma",
+    "random": "m3eda.agents.random:Random",
+    "trust-region": "m3eda.agents.trust_region:TrustRegion",
 }
 """Name -> where its class is."""
 

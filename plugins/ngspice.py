@@ -1,4 +1,4 @@
-"""ngspice, one process a run: `ngspice -b` on a deck of its own, results from its raw file.
+"""ngspice, for netlists with .op, .dc, .ac, .tran and .noise cards and .meas lines.
 
 Options in the design file: `program` (path, else `ngspice` from PATH), `spiceinit` (a file to use
 as `.spiceinit`, or `none`), `memory` (largest address space in bytes); every other key is written
@@ -8,187 +8,23 @@ as `.option key=value`. Where no `spiceinit` is given, ngspice reads the user's 
 
 from __future__ import annotations
 
-import os
-import re
-import shutil
-import subprocess
-import threading
 from collections.abc import Callable, Mapping
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
-from m3eda_plugins.ngspice_deck import Pass, option_text, prepare
-from m3eda_plugins.ngspice_log import diagnose, meas_results, unrecognized
-from m3eda_plugins.ngspice_results import Result, analyses, gap, invented, missing, results
-
-from m3eda.design.types import Value
-from m3eda.errors import DesignError, Mistake, SimulatorMissing
 from m3eda.hookspecs import hookimpl
-from m3eda.simulate.process import Completed, run_process
-from m3eda.simulate.rawfile import RawFileError, read_raw
-from m3eda.simulate.types import Deck, SimulationFailed, State, Waveforms
-from m3eda.units import NumberError, parse
 
-INSTALL = (
-    "install it: `apt install ngspice` (Debian, Ubuntu), `dnf install ngspice` (Fedora), "
-    "`brew install ngspice` (macOS)"
-)
-_VERSION_TIMEOUT = 20.0
-_LARGEST_FILE = 8_000_000_000  # bytes a run may write into one file, so that none fills the disk
-_LOG_TAIL = 2000
-_OWN_OPTIONS = ("program", "spiceinit", "memory")
+if TYPE_CHECKING:
+    from m3eda.design.types import Value
+    from m3eda.simulate.types import Simulator
 
 
-class Ngspice:
-    """ngspice by subprocess, for every analysis card of the netlist."""
+def ngspice(options: Mapping[str, Value] | None = None) -> Simulator:
+    """The ngspice simulator. Raises DesignError where an option is not one."""
+    from m3eda_plugins.ngspice_batch import NgspiceBatch  # numpy: not needed for `m3eda --help`
 
-    name = "ngspice"
-
-    def __init__(self, options: Mapping[str, Value] | None = None) -> None:
-        given = dict(options or {})
-        own = {key: given.pop(key) for key in _OWN_OPTIONS if key in given}
-        self._program = str(own.get("program", "ngspice"))
-        self._spiceinit = str(own.get("spiceinit", ""))
-        self._options = given
-        try:
-            option_text(given)
-            self._memory = int(parse(own.get("memory", 0.0)))
-        except (ValueError, NumberError) as error:
-            raise DesignError([Mistake(str(error), key="simulator.options")]) from error
-        if self._spiceinit not in ("", "none") and not Path(self._spiceinit).is_file():
-            raise DesignError(
-                [Mistake(f"there is no file {self._spiceinit}", key="simulator.options.spiceinit")]
-            )
-        self._lock = threading.Lock()
-        self._found: tuple[str, str] | None = None
-
-    def available(self) -> str:
-        """The version, such as `ngspice-39`; asked of the program once."""
-        with self._lock:
-            if self._found is None:
-                path = shutil.which(os.path.expanduser(self._program))
-                if path is None:
-                    raise SimulatorMissing(f"there is no program '{self._program}'; {INSTALL}")
-                self._found = os.path.abspath(path), _version(path)
-            return self._found[1]
-
-    def run(self, deck: Deck, rundir: Path, timeout: float) -> Waveforms:
-        """Run the deck's passes one after the other; all its files stay in `rundir`."""
-        self.available()
-        passes = prepare(deck, self._options)
-        environment = self._environment(rundir)
-        found: list[Result] = []
-        bad: set[str] = set()
-        meas: dict[str, float] = {}
-        seconds, log = 0.0, ""
-        for one in passes:
-            (rundir / one.deck_file).write_text(one.text, encoding="utf-8", newline="\n")
-            completed = self._process(one, rundir, timeout - seconds, environment)
-            seconds += completed.seconds
-            log = _log(completed)
-            part = _judged(one, completed, deck, rundir, timeout)
-            found += part
-            bad |= invented(part, unrecognized(completed.stderr))
-            meas.update(meas_results(completed.stdout, [name.lower() for name in deck.meas]))
-        made = analyses(found, deck, bad)
-        if lost := missing(deck, made, found):
-            raise SimulationFailed(State.VECTOR_MISSING, lost, log, rundir)
-        named = {name: meas[name.lower()] for name in deck.meas if name.lower() in meas}
-        return Waveforms(tuple(made), named, seconds, log)
-
-    def _process(
-        self, one: Pass, rundir: Path, timeout: float, environment: Mapping[str, str]
-    ) -> Completed:
-        assert self._found is not None
-        program = self._found[0]
-        flags = ["-n"] if self._spiceinit == "none" else []
-        try:
-            return run_process(
-                [program, *flags, "-b", one.deck_file],
-                rundir,
-                timeout,
-                environment,
-                stem=one.stem,
-                memory=self._memory,
-                file_size=_LARGEST_FILE,
-            )
-        except OSError as error:
-            if os.access(program, os.X_OK):
-                raise
-            raise SimulatorMissing(f"{program} is gone; {INSTALL}") from error
-
-    def _environment(self, rundir: Path) -> dict[str, str]:
-        added = {"NGSPICE_MEAS_PRECISION": "16", "OMP_THREAD_LIMIT": "1", "LC_NUMERIC": "C"}
-        if self._spiceinit not in ("", "none"):
-            shutil.copyfile(self._spiceinit, rundir / ".spiceinit")
-            added["SPICE_USERINIT_DIR"] = str(rundir)
-        return {**os.environ, **added}
-
-
-def _version(path: str) -> str:
-    try:
-        told = subprocess.run(
-            [path, "--version"],
-            capture_output=True,
-            text=True,
-            errors="replace",
-            stdin=subprocess.DEVNULL,
-            timeout=_VERSION_TIMEOUT,
-        )
-    except (OSError, subprocess.TimeoutExpired) as error:
-        raise SimulatorMissing(f"{path} does not run ({error}); {INSTALL}") from error
-    match = re.search(r"ngspice-[\w.+-]+", told.stdout + told.stderr)
-    if match is None:
-        raise SimulatorMissing(f"{path} is not ngspice: it does not tell its version; {INSTALL}")
-    return match[0]
-
-
-def _judged(
-    one: Pass, completed: Completed, deck: Deck, rundir: Path, timeout: float
-) -> list[Result]:
-    """The results of a pass. Raises SimulationFailed where not all that it had to give is there."""
-    log = _log(completed)
-    found = _read(rundir / one.raw_file)
-    if completed.timed_out:
-        reason = f"no result within {timeout:g} s{_progress(found)}"
-        raise SimulationFailed(State.TIMEOUT, reason, log, rundir)
-    shortfall = gap(one, found, deck.text)
-    if not shortfall:
-        return found
-    if completed.signal:
-        reason = f"ngspice died of {completed.signal}: {shortfall}"
-        if completed.signal == "SIGXFSZ":
-            reason = f"ngspice wrote a file of more than {_LARGEST_FILE / 1e9:g} GB"
-        raise SimulationFailed(State.CRASH, reason, log, rundir)
-    printed = f"{completed.stdout}\n{completed.stderr}"
-    said = diagnose(printed, deck.text, one.meas)
-    state, reason = said or (State.CRASH, f"{shortfall}, and ngspice did not say why")
-    if state is State.NO_CONVERGENCE:
-        reason = f"{reason} ({shortfall})"
-    raise SimulationFailed(state, reason, log, rundir)
-
-
-def _read(path: Path) -> list[Result]:
-    try:
-        return results(read_raw(path))
-    except (FileNotFoundError, RawFileError):
-        return []
-
-
-def _progress(found: list[Result]) -> str:
-    last = found[-1] if found else None
-    if last is None or last.kind != "tran" or not last.points:
-        return ""
-    return f": the transient had reached t = {float(last.plot.data[-1, 0]):.4g} s"
-
-
-def _log(completed: Completed) -> str:
-    """The tail of both streams, the errors last, about 2 kB."""
-    errors = completed.stderr.replace("\r", "\n").strip()[-_LOG_TAIL * 3 // 4 :]
-    output = completed.stdout.replace("\r", "\n").strip()[-(_LOG_TAIL - len(errors)) :]
-    return f"{output}\n{errors}".strip()
+    return NgspiceBatch(options)
 
 
 @hookimpl
-def register_simulators(register: Callable[[str, Callable[..., Any]], None]) -> None:
-    register("ngspice", Ngspice)
+def register_simulators(register: Callable[[str, Callable[..., Simulator]], None]) -> None:
+    register("ngspice", ngspice)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Callable, Mapping
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
@@ -43,11 +44,8 @@ class Nodal:
         analyses = tuple(circuit.solve(card) for card in circuit.analyses)
         if not analyses:
             raise SimulationFailed(State.PARSE_ERROR, "the testbench has no .op or .ac card")
-        known = {name for analysis in analyses for name in analysis.vectors}
-        for name in (*deck.vectors, *deck.device_values):
-            if name not in known:
-                raise SimulationFailed(State.VECTOR_MISSING, f"the netlist gives no {name}")
-        return Waveforms(analyses, seconds=time.monotonic() - started)
+        chosen = tuple(wanted(analysis, deck) for analysis in analyses)
+        return Waveforms(chosen, seconds=time.monotonic() - started)
 
 
 class Circuit:
@@ -112,10 +110,26 @@ class Circuit:
             x = np.linalg.solve(matrix, right[..., None])[..., 0]
         except np.linalg.LinAlgError as error:
             raise SimulationFailed(State.NO_CONVERGENCE, "the matrix is singular") from error
+        units = {name: "V" if name.startswith("v") else "A" for name in self.names}
         if kind == "dc":
-            return Analysis("op", dict(zip(self.names, x.real.T, strict=True)))
-        vectors = dict(zip(self.names, x.T, strict=True))
-        return Analysis("ac", {"frequency": frequency, **vectors}, scale="frequency")
+            return Analysis("op", dict(zip(self.names, x.real.T, strict=True)), units=units)
+        vectors = {"frequency": frequency, **dict(zip(self.names, x.T, strict=True))}
+        return Analysis("ac", vectors, "frequency", {"frequency": "Hz", **units})
+
+
+def wanted(analysis: Analysis, deck: Deck) -> Analysis:
+    """What the measures asked for; everything where they asked for nothing."""
+    if not (deck.vectors or deck.device_values):
+        return analysis
+    names = [name for name in (analysis.scale, *deck.vectors, *deck.device_values) if name]
+    for name in names:
+        if name not in analysis.vectors:
+            near = ", ".join(get_close_matches(name, analysis.vectors)) or "none"
+            reason = f"the netlist gives no {name} (nearest: {near})"
+            raise SimulationFailed(State.VECTOR_MISSING, reason)
+    vectors = {name: analysis.vectors[name] for name in names}
+    units = {name: analysis.units[name] for name in names}
+    return Analysis(analysis.kind, vectors, analysis.scale, units)
 
 
 def level(words: list[str], analysis: str) -> float:

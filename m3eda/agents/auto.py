@@ -5,16 +5,16 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from m3eda.agents.bo import BoAgent
+from m3eda.agents.bo import Bo
 from m3eda.design.types import Design, Sizing
 from m3eda.simulate.trial import Trial
 
 
-class AutoAgent:
+class Auto:
     """Bayesian sizing from the first point to the last."""
 
     def __init__(self, design: Design, seed: int, options: Mapping[str, Any] | None = None) -> None:
-        self._agent = BoAgent(design, seed, options)
+        self._agent = Bo(design, seed, options)
 
     def ask(self, n: int) -> list[Sizing]:
         return self._agent.ask(n)

@@ -1,4 +1,4 @@
-"""Bayesian sizing: one Gaussian process a measure, next the point most likely to meet every spec."""
+"""Bayesian sizing: a Gaussian process a measure; next, the point likeliest to meet every spec."""
 
 from __future__ import annotations
 
@@ -10,10 +10,11 @@ from typing import Any
 import numpy as np
 
 from m3eda.agents import gp
-from m3eda.agents.acquisition import Search, log_interval, log_valid
+from m3eda.agents.acquisition import Score, Search, log_interval, log_valid
+from m3eda.agents.history import History
 from m3eda.agents.outputs import Output, outputs, scaled, table
 from m3eda.agents.start import start_points
-from m3eda.design.space import FloatArray, Space
+from m3eda.design.space import FloatArray
 from m3eda.design.types import Design, Sizing
 from m3eda.simulate.trial import Trial
 
@@ -32,98 +33,75 @@ class _Model:
     high: float
 
 
-class BoAgent:
+class Bo:
     """Asks for the point with the largest probability that all specs hold.
 
     A proposal depends on the design, the seed and the trials told so far, on nothing else.
     """
 
     def __init__(self, design: Design, seed: int, options: Mapping[str, Any] | None = None) -> None:
-        self._design, self._seed = design, seed
-        self._space = Space(design)
+        self._seed = seed
+        self._history = History(design, seed)
+        self._space = self._history.space
         count = min(max(math.ceil(self._space.dimension / 2), 4), 16)
         self._starts = start_points(self._space, count, seed)
         self._rows: tuple[Output, ...] = outputs(design)
-        self._x = np.empty((0, self._space.dimension))
-        self._y = np.empty((0, len(self._rows)))
-        self._rewards: list[float] = []
-        self._seen: set[bytes] = set()
-        self._pending: dict[bytes, FloatArray] = {}
         self._hyper: dict[int, tuple[int, gp.Hyper]] = {}
 
     def tell(self, trials: Sequence[Trial]) -> None:
-        for trial in trials:
-            try:
-                x = self._space.unit(trial.sizing)
-            except (KeyError, ValueError):  # of another design: a parameter or word is not here
-                continue
-            key = self._space.keys(x)[0]
-            self._pending.pop(key, None)
-            self._seen.add(key)
-            self._x = np.vstack([self._x, x])
-            self._y = np.vstack([self._y, table(self._rows, trial)])
-            self._rewards.append(trial.reward)
+        self._history.tell(trials)
 
     def ask(self, n: int) -> list[Sizing]:
-        chosen = self._start() or self._proposals(max(n, 1))
-        for point in chosen:
-            self._pending[self._space.keys(point)[0]] = point
-        return [self._space.sizing(point) for point in chosen]
+        points = self._history.new_of(self._starts)
+        told = len(self._history.trials)
+        if told >= len(self._starts) or not len(points):
+            points = self._proposals(max(n, 1))
+        return self._history.propose(points)
 
-    def _start(self) -> list[FloatArray]:
-        if len(self._x) >= len(self._starts):
-            return []
-        return [point for point in self._starts if self._fresh(point)]
+    def _proposals(self, n: int) -> FloatArray:
+        history = self._history
+        if not history.trials:
+            return history.draw(n)
+        rng = history.rng(1)
+        features = self._space.features(history.points)
+        values = np.array([table(self._rows, trial) for trial in history.trials])
+        score = self._score(features, values)
+        order = np.argsort([-trial.reward for trial in history.trials], kind="stable")[:12]
+        points, _ = Search(self._space, rng).best(score, history.points[order])
+        points = history.new_of(points)[:n]
+        return points if len(points) else history.draw(n)
 
-    def _fresh(self, point: FloatArray) -> bool:
-        key = self._space.keys(point)[0]
-        return key not in self._seen and key not in self._pending
-
-    def _proposals(self, n: int) -> list[FloatArray]:
-        if len(self._seen) + len(self._pending) >= self._space.size:
-            return []
-        rng = np.random.default_rng([self._seed, 1, len(self._x), len(self._pending)])
-        search = Search(self._space, rng)
-        score = self._score()
-        order = np.argsort(-np.array(self._rewards), kind="stable")[:12]
-        points, _ = search.best(score, self._x[order])
-        return [point for point in points if self._fresh(point)][:n] or [self._any(rng)]
-
-    def _any(self, rng: np.random.Generator) -> FloatArray:
-        for _ in range(1000):
-            point = self._space.snap(rng.random(self._space.dimension))[0]
-            if self._fresh(point):
-                return point
-        return point
-
-    def _score(self):
-        models = self._models()
-        valid = ~np.isnan(self._y).any(axis=1)
+    def _score(self, x: FloatArray, y: FloatArray) -> Score:
+        models = self._models(x, y)
+        valid = ~np.isnan(y).any(axis=1)
         validity = None
         if not valid.all():
-            validity = self._process(-1, self._x, np.where(valid, 1.0, -1.0), VALIDITY_PRIOR)
+            validity = self._process(-1, x, np.where(valid, 1.0, -1.0), VALIDITY_PRIOR)
 
         def score(points: FloatArray) -> FloatArray:
+            features = self._space.features(points)
             total = np.zeros(len(points))
             for model in models:
-                mean, deviation = model.process.predict(points)
+                mean, deviation = model.process.predict(features)
                 total += log_interval(mean, deviation, model.low, model.high)
-            return total if validity is None else total + log_valid(validity, points)
+            return total if validity is None else total + log_valid(validity, features)
 
         return score
 
-    def _models(self) -> list[_Model]:
+    def _models(self, x: FloatArray, y: FloatArray) -> list[_Model]:
         models = []
         for index, row in enumerate(self._rows):
-            known = ~np.isnan(self._y[:, index])
+            known = ~np.isnan(y[:, index])
             if known.sum() < LEAST_VALUES:
                 continue
-            output = scaled(self._y[known, index], row.low, row.high)
-            process = self._process(index, self._x[known], output.values, MEASURE_PRIOR)
+            output = scaled(y[known, index], row.low, row.high)
+            process = self._process(index, x[known], output.values, MEASURE_PRIOR)
             models.append(_Model(process, output.low, output.high))
         return models
 
-    def _process(self, key: int, x: FloatArray, y: FloatArray, prior: gp.Prior):
+    def _process(
+        self, key: int, x: FloatArray, y: FloatArray, prior: gp.Prior
+    ) -> gp.GaussianProcess:
         count, hyper = self._hyper.get(key, (0, gp.initial(x.shape[1], prior)))
         if len(y) >= 1.1 * count:
             hyper = gp.fit(x, y, gp.initial(x.shape[1], prior), prior)

@@ -77,7 +77,9 @@ def fit(x: FloatArray, y: FloatArray, start: Hyper, prior: Prior, steps: int = 3
     first = np.log(np.concatenate([start.lengths, [start.noise, start.trend]]))
     box = [(math.log(0.03), math.log(100.0))] * features + [(-16.0, 0.0), (-9.0, 5.0)]
     first = np.clip(first, [low for low, _ in box], [high for _, high in box])
-    found = minimize(cost, first, jac=True, method="L-BFGS-B", bounds=box, options={"maxiter": steps})
+    found = minimize(
+        cost, first, jac=True, method="L-BFGS-B", bounds=box, options={"maxiter": steps}
+    )
     best = np.exp(found.x)
     return Hyper(best[:features], float(best[-2]), float(best[-1]))
 

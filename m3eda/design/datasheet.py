@@ -52,6 +52,8 @@ class Measures:
 
     def _measure(self, name: str, entry: MeasureEntry) -> Measure | None:
         path: KeyPath = ("measures", name)
+        if path in self.problems.trimmed and entry.expr is None and entry.meas is None:
+            return None
         if (entry.expr is None) == (entry.meas is None):
             both = entry.expr is not None
             self.problems.add((*path, "meas") if both else path, "has both expr and meas" if both
@@ -150,7 +152,7 @@ class Specs:
                 if not self.problems.is_broken("measures", name) and not self.problems.is_broken(
                     "measures"
                 ):
-                    hint = nearest(name, self.measures) or "add it under measures"
+                    hint = nearest(name, self.problems.names("measures")) or "add it under measures"
                     self.problems.add(path, f"no measure is called '{name}'", hint, of_key=True)
                 continue
             before = len(self.problems.mistakes)
@@ -215,6 +217,8 @@ class Specs:
         return entry.tolerance.value * abs(entry.target.value)
 
     def _check_limits(self, path: KeyPath, limits: Limits, unit: str) -> None:
+        if path in self.problems.trimmed or path[:2] in self.problems.trimmed:
+            return
         if limits == Limits():
             self.problems.add(path, "has no limit", "give min, max, or target with tolerance",
                               of_key=True)  # fmt: skip
@@ -247,7 +251,7 @@ def build_objective(
         for index, name in enumerate(names):
             place = (*path, index) if listed else path
             if name not in measures and not problems.is_broken("measures", name):
-                hint = nearest(name, measures) or "add it under measures"
+                hint = nearest(name, problems.names("measures")) or "add it under measures"
                 problems.add(place, f"no measure is called '{name}'", hint)
             elif name in names[:index] or (word == "maximize" and name in entry.minimize):
                 problems.add(place, f"'{name}' is given twice")

@@ -271,16 +271,13 @@ class _Loader:
         self._check_unused(("conditions",), self.file.conditions, self.used | {TEMPERATURE})
 
     def _check_unused(self, section: KeyPath, names: Mapping[str, object], used: set[str]) -> None:
-        # where a template or formula could not be read, it may be the one that uses a name
-        if not self.templates.complete or self._any_broken("testbenches", "measures", "parameters"):
+        # a template that could not be read may be the one that uses a name
+        if not self.templates.complete or self._section_broken("testbenches"):
             return
         for name in names:
-            if name not in used:
+            if name not in used and name not in self.problems.mentioned:
                 self.problems.add((*section, name), "is used by no template and no expression",
                                   "remove it, or use it in a template", of_key=True)  # fmt: skip
-
-    def _any_broken(self, *sections: str) -> bool:
-        return any(self._section_broken(section) for section in sections)
 
     def _variation(self) -> Variation | None:
         entry = self.file.variation

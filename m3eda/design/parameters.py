@@ -29,7 +29,8 @@ def build_parameters(
     for name, entry in entries.items():
         before = len(problems.mistakes)
         parameter = _Builder(name, entry, problems).build()
-        if parameter is None or len(problems.mistakes) > before:
+        trimmed = ("parameters", name) in problems.trimmed
+        if parameter is None or trimmed or len(problems.mistakes) > before:
             problems.broken.add(("parameters", name))
         else:
             built[name] = parameter
@@ -62,6 +63,9 @@ class _Builder:
         path = ("parameters", self.name, key) if key else ("parameters", self.name)
         self.problems.add(path, message, hint, of_key=of_key or not key)
 
+    def _trimmed(self) -> bool:
+        return ("parameters", self.name) in self.problems.trimmed
+
     def _form(self) -> frozenset[str] | None:
         """The one form that is used, None where there is none or more than one."""
         given = {key for key in ParameterEntry.model_fields if getattr(self.entry, key) is not None}
@@ -69,7 +73,8 @@ class _Builder:
         if len(used) == 1:
             return used[0]
         if not used:
-            self._add("", "has no value", f"give {_FORM_WORDS}")
+            if not self._trimmed():
+                self._add("", "has no value", f"give {_FORM_WORDS}")
             return None
         extra = next(key for key in ("expr", "value", "choices") if key in given)
         self._add(extra, "cannot stand beside another form", f"give either {_FORM_WORDS}",
@@ -96,7 +101,8 @@ class _Builder:
             return {}
         if self.entry.min is None or self.entry.max is None:
             missing = "min" if self.entry.min is None else "max"
-            self._add("", f"has no {missing}", "a range needs min and max")
+            if not self._trimmed():
+                self._add("", f"has no {missing}", "a range needs min and max")
             return {}
         return self._range(self.entry.min.value, self.entry.max.value)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import types
 import typing
 from collections.abc import Iterable, Mapping
@@ -13,6 +14,8 @@ from m3eda.design.expressions import Expression, ExpressionError
 from m3eda.design.functions import FunctionTable
 from m3eda.design.yamlfile import Document, KeyPath, Text, nearest
 from m3eda.errors import DesignError, Mistake
+
+_WORD = re.compile(r"[A-Za-z]\w*")
 
 Model = TypeVar("Model", bound=BaseModel)
 
@@ -35,6 +38,11 @@ class Problems:
         self.mistakes: list[Mistake] = []
         self.broken: set[KeyPath] = set()
         """Paths of sections and entries taken out because of a mistake in them."""
+        self.trimmed: set[KeyPath] = set()
+        """Paths of entries that lost a key because of a mistake in it: what they then lack is no
+        mistake of its own."""
+        self.mentioned: set[str] = set()
+        """Every word in what could not be read: it may have been a use of that name."""
 
     def add(
         self, path: KeyPath, message: str, hint: str = "", *, of_key: bool = False, shift: int = 0
@@ -54,6 +62,11 @@ class Problems:
         """True where `section`, or `name` in it, was written but could not be read."""
         return (section,) in self.broken or (section, name) in self.broken
 
+    def names(self, section: str) -> list[str]:
+        """The names written under `section`, for hints."""
+        broken = [str(path[1]) for path in self.broken if path[0] == section and len(path) == 2]
+        return [*(self.document.at((section,)) or ()), *broken]
+
     def raise_all(self) -> None:
         """Raise DesignError with every mistake, sorted by place; the design file's first."""
         if not self.mistakes:
@@ -72,6 +85,7 @@ class Problems:
             return Expression.parse(str(text), functions)
         except ExpressionError as error:
             self.add(path, str(error), error.hint, shift=self.shift(path, error.column))
+            self.mentioned.update(_WORD.findall(str(text)))
             return None
 
     def shift(self, path: KeyPath, column: int | None) -> int:
@@ -99,6 +113,7 @@ class Problems:
             hint = nearest(str(path[-1]), _keys_at(model, location[:-1]))
             self.add(path, "is not a known key", hint or _listed(_keys_at(model, location[:-1])),
                      of_key=True)  # fmt: skip
+            self.trimmed.add(path[:-1])
             self._remove(path)
             return
         if kind == "missing":
@@ -109,9 +124,12 @@ class Problems:
             value = str(self.document.at(path))
             hint = nearest(value, str(error["ctx"]["expected"]).replace("'", "").split())
         self.add(path, message, hint, of_key=is_key)
-        depth = 2 if path[0] in NAMED_SECTIONS else 1
-        self._remove(path[:depth])
-        self.broken.add(path[:depth])
+        entry = path[:2] if path[0] in NAMED_SECTIONS else path[:1]
+        self.broken.add(entry)
+        self.trimmed.add(entry)
+        inside = len(path) > len(entry) and kind != "missing"
+        holder_is_dict = isinstance(self.document.at(entry), dict)
+        self._remove(path[: len(entry) + 1] if inside and holder_is_dict else entry)
 
     def _path(self, location: tuple[str | int, ...]) -> KeyPath:
         """pydantic's location as a path of the file, which lacks the models' own levels."""
@@ -123,6 +141,7 @@ class Problems:
 
     def _remove(self, path: KeyPath) -> None:
         holder = self.document.at(path[:-1])
+        self.mentioned.update(_WORD.findall(str(self.document.at(path))))
         if isinstance(holder, dict):
             holder.pop(str(path[-1]), None)
         elif path[0] in self.document.data:

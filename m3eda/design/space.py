@@ -142,6 +142,24 @@ class Space:
             rows[:, column] = axis.label(rows[:, column])
         return [row.tobytes() for row in rows]
 
+    def features(self, points: ArrayLike) -> FloatArray:
+        """Snapped unit points, shape (n, d), as inputs of a model, shape (n, f).
+
+        Words have no order: each becomes a column of its own, one word a unit distance from any
+        other. All other columns are the unit coordinates.
+        """
+        rows = np.array(points, dtype=float, ndmin=2)
+        if not any(axis.categorical for axis in self.axes):
+            return rows
+        columns = []
+        for column, axis in zip(rows.T, self.axes, strict=True):
+            if axis.categorical:
+                words = np.arange(axis.levels)
+                columns.append((axis.label(column)[:, None] == words) * math.sqrt(0.5))
+            else:
+                columns.append(column[:, None])
+        return np.hstack(columns)
+
     def start(self) -> FloatArray | None:
         """The designer's own start as a unit point, shape (d,), or None where none is given.
 

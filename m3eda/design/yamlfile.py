@@ -106,7 +106,7 @@ def read_yaml(path: Path) -> Document:
         raise DesignError([Mistake("is empty", path, 1, 1, hint="begin with `m3eda: 1`")])
     if not isinstance(root, yaml.MappingNode):
         raise DesignError([Mistake("is not a mapping of keys", path, 1, 1, hint="`key: value`")])
-    return _Builder(path).document(root)
+    return _Builder(path, text).document(root)
 
 
 def nearest(word: str, known: Iterable[str]) -> str:
@@ -151,7 +151,9 @@ def _syntax_mistake(error: yaml.MarkedYAMLError, path: Path, text: str) -> Mista
                        hint="indent with spaces")  # fmt: skip
     problem = " ".join(str(error.problem or error.context or "cannot be read").split())
     context = f"{error.context}, " if error.context and error.problem else ""
-    return Mistake(f"not valid YAML: {context}{problem}", path, line, column)
+    unquoted = "flow" in context or here[column - 1 : column] in ("@", "`", "%")
+    hint = "values with @ [ ] { } or : go in quotes" if unquoted else ""
+    return Mistake(f"not valid YAML: {context}{problem}", path, line, column, hint=hint)
 
 
 def _reader_mistake(error: yaml.reader.ReaderError, path: Path, text: str) -> Mistake:
@@ -164,8 +166,9 @@ def _reader_mistake(error: yaml.reader.ReaderError, path: Path, text: str) -> Mi
 class _Builder:
     """Nodes -> data with places. Collects mistakes, and raises them all at the end."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, text: str) -> None:
         self.path = path
+        self.text = text
         self.result = Document(path, {}, sources=[path.resolve()])
         self.mistakes: list[Mistake] = []
         self.count = 0
@@ -212,7 +215,7 @@ class _Builder:
         own: dict[str, yaml.Node] = {}
         merged: dict[str, yaml.Node] = {}
         lines: dict[str, int] = {}
-        for key_node, value in sorted(node.value, key=lambda pair: pair[0].tag != _MERGE):
+        for key_node, value in sorted(self._joined(node), key=lambda pair: pair[0].tag != _MERGE):
             if key_node.tag == _MERGE:
                 merged = {**self._merged(value, path, outer), **merged}
                 continue
@@ -228,6 +231,25 @@ class _Builder:
             self.result.keys[whole] = self._place(key_node)
         return {**merged, **own}
 
+    def _joined(self, node: yaml.MappingNode) -> list[tuple[yaml.Node, yaml.Node]]:
+        """The pairs of a mapping, `{expr: f(a, b)}` with its expression in one piece.
+
+        In braces YAML ends a plain value at a comma and takes `b)` for a key without a value; as
+        no value with an open parenthesis means anything, it goes on until the parenthesis closes.
+        """
+        joined: list[tuple[yaml.Node, yaml.Node]] = []
+        for key, value in node.value if node.flow_style else ():
+            last = joined[-1][1] if joined else None
+            if _is_open(last) and _is_plain(key) and value.tag == _NULL and value.value == "":
+                assert last is not None
+                piece = self.text[last.start_mark.index : key.end_mark.index]
+                whole = yaml.ScalarNode(last.tag, " ".join(piece.split()), last.start_mark,
+                                        key.end_mark)  # fmt: skip
+                joined[-1] = joined[-1][0], whole
+            else:
+                joined.append((key, value))
+        return joined if node.flow_style else node.value
+
     def _merged(
         self, node: yaml.Node, path: KeyPath, outer: tuple[int, ...]
     ) -> dict[str, yaml.Node]:
@@ -239,3 +261,14 @@ class _Builder:
                 continue
             found = {**self._pairs(each, path, (*outer, id(each))), **found}
         return found
+
+
+def _is_plain(node: yaml.Node | None) -> bool:
+    return isinstance(node, yaml.ScalarNode) and node.style in (None, "")
+
+
+def _is_open(node: yaml.Node | None) -> bool:
+    """True for a plain scalar with a parenthesis that does not close."""
+    if node is None or not _is_plain(node):
+        return False
+    return str(node.value).count("(") > str(node.value).count(")")

@@ -17,7 +17,10 @@ from numpy.typing import NDArray
 
 _DATA = re.compile(rb"^(Binary|Values):[ \t]*\r?\n", re.MULTILINE)
 _FIELD = re.compile(r"^([A-Za-z][\w. ]*?):[ \t]*(.*?)\s*$", re.MULTILINE)
-_NEXT_PLOT = re.compile(rb"^Title:[^\n]*\n(?:Date|Command|Plotname):", re.MULTILINE)
+_NEXT_PLOT = re.compile(rb"Title:[^\n]*\n(?:Date|Command|Plotname):")
+_MAPPED_FROM = 1 << 28  # bytes: larger files are mapped, so that memory need not hold them
+
+Buffer = bytes | mmap.mmap
 
 
 class RawFileError(ValueError):
@@ -46,26 +49,28 @@ def read_raw(path: Path) -> list[Plot]:
     Raises RawFileError where it is something else, OSError where it cannot be read.
     """
     with path.open("rb") as file:
-        if not file.seek(0, 2):
-            return []
-        buffer = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+        size = file.seek(0, 2)
+        file.seek(0)
+        large = size >= _MAPPED_FROM
+        buffer = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) if large else file.read()
     plots: list[Plot] = []
     position = 0
     while match := _DATA.search(buffer, position):
         header = buffer[position : match.start()].decode("utf-8", errors="replace")
+        header = header.replace("\r\n", "\n")
         try:
             plot, position = _plot(header, match, buffer)
         except (KeyError, ValueError, IndexError) as error:
             raise RawFileError(f"{path}: not a SPICE raw file: {error!r}") from error
         plots.append(plot)
-    if not plots and buffer[:6].lower() != b"title:":
+    if not plots and size and buffer[:6].lower() != b"title:":
         raise RawFileError(f"{path}: not a SPICE raw file: it begins with {bytes(buffer[:20])!r}")
     return plots
 
 
-def _plot(header: str, data: re.Match[bytes], buffer: mmap.mmap) -> tuple[Plot, int]:
+def _plot(header: str, data: re.Match[bytes], buffer: Buffer) -> tuple[Plot, int]:
     """The plot of `header` whose data start at the end of the match, and where they end."""
-    head, _, table = header.partition("Variables:\n" if "Variables:\n" in header else "Variables:")
+    head, _, table = header.rpartition("Variables:")
     fields = {key.lower(): value for key, value in _FIELD.findall(head)}
     flags = fields["flags"].lower().split()
     kind = np.dtype(np.complex128 if "complex" in flags else np.float64)
@@ -93,7 +98,7 @@ def _length(extras: list[str], claimed: int) -> int:
 
 
 def _binary(
-    buffer: mmap.mmap, start: int, kind: np.dtype[Any], stored: int, count: int
+    buffer: Buffer, start: int, kind: np.dtype[Any], stored: int, count: int
 ) -> tuple[NDArray[Any], int]:
     """The values from `start` on, shape (n,), and where they end."""
     there = (len(buffer) - start) // kind.itemsize
@@ -112,7 +117,7 @@ def _binary(
 
 
 def _ascii(
-    buffer: mmap.mmap, start: int, kind: np.dtype[Any], mask: NDArray[Any] | None, count: int
+    buffer: Buffer, start: int, kind: np.dtype[Any], mask: NDArray[Any] | None, count: int
 ) -> tuple[NDArray[Any], int]:
     """The same for a `Values:` section, where each point starts with its number."""
     following = _NEXT_PLOT.search(buffer, start)

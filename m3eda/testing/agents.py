@@ -54,7 +54,7 @@ def continuous(dimension: int) -> tuple[Parameter, ...]:
 
 
 def design_of(parameters: Sequence[Parameter], gain: float = 1e9) -> Design:
-    """A design with two measures, `gain` (at least as given, by default out of reach) and `power`."""
+    """A design with two measures: `gain`, by default out of reach, and `power`, at most 1."""
     return Design(
         name="contract",
         path=Path("contract.yaml"),

@@ -13,7 +13,6 @@ go wrong. A dialect that differs overrides the class attributes.
 
 from __future__ import annotations
 
-import subprocess
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -197,17 +196,9 @@ def _made(path: Path) -> Path:
 
 
 def _processes_in(directory: Path) -> list[str]:
-    """Processes whose working directory is `directory`, by id."""
-    if Path("/proc/self/cwd").exists():
-        return [entry.parent.name for entry in Path("/proc").glob("[0-9]*/cwd")
-                if _points_to(entry, directory)]  # fmt: skip
-    listed = subprocess.run(
-        ["lsof", "-t", "-a", "-d", "cwd", str(directory)],
-        capture_output=True,
-        text=True,
-        timeout=30,
-    )
-    return listed.stdout.split()
+    """Processes whose working directory is `directory`, by id; none where there is no /proc."""
+    links = Path("/proc").glob("[0-9]*/cwd")
+    return [link.parent.name for link in links if _points_to(link, directory)]
 
 
 def _points_to(link: Path, directory: Path) -> bool:

@@ -1,0 +1,195 @@
+"""The benchmarks: the warm simulator gives what a fresh one does, lists are sound, tables are right."""
+
+from __future__ import annotations
+
+import json
+import math
+
+import numpy as np
+import pytest
+
+from bench import agents as bench_agents
+from bench.agents import Checkpoint, Outcome, Task, constant_row, summarise, table
+from bench.circuits import amplifier_measures, circuit, unity_crossing
+from bench.make_targets import Maker, spread
+from bench.targets import count_met, known_lists, target_list
+from bench.warm import WarmNgspice
+from m3eda.design.space import Space
+from m3eda.simulate.types import Analysis, Deck, SimulationFailed, Waveforms
+from m3eda_plugins.ngspice import Ngspice
+
+RC = """* low pass
+.param r=1e3 c=1e-9
+v1 in 0 dc 1 ac 1
+r1 in out {r}
+c1 out 0 {c}
+.save v(out) i(v1)
+.ac dec 10 1 1e9
+.end
+"""
+DIVIDER = "* divider\n.param r=1e3\nv1 in 0 1\nr1 in out {r}\nr2 out 0 1e3\n.op\n.end\n"
+
+
+@pytest.mark.simulator
+@pytest.mark.parametrize("resistance", [1e3, 47e3, 2.2])
+def test_a_warm_circuit_follows_its_parameters(resistance):
+    waveforms = WarmNgspice(RC).run({"r": resistance})
+    [response] = waveforms.of_kind("ac")
+    frequency, out = response.vectors["frequency"], response.vectors["v(out)"]
+    np.testing.assert_allclose(
+        out, 1 / (1 + 2j * np.pi * frequency * resistance * 1e-9), rtol=1e-9
+    )
+
+
+@pytest.mark.simulator
+def test_the_operating_point_is_kept_beside_the_ac_analysis():
+    [point] = WarmNgspice(RC).run({"r": 1e3}).of_kind("op")
+    assert point.vectors["v(out)"] == pytest.approx([1.0])
+
+
+@pytest.mark.simulator
+def test_two_decks_take_turns():
+    low_pass, divider = WarmNgspice(RC), WarmNgspice(DIVIDER)
+    for ratio in (1.0, 3.0):
+        low_pass.run({"r": 1e3})
+        [point] = divider.run({"r": ratio * 1e3}).of_kind("op")
+        assert point.vectors["v(out)"] == pytest.approx([1 / (1 + ratio)])
+
+
+@pytest.mark.simulator
+def test_a_run_without_results_fails_and_the_next_one_works():
+    broken = WarmNgspice(DIVIDER.replace("r2 out 0 1e3", "m1 out out 0 0 missing w=1u l=1u"))
+    for _ in range(2):
+        with pytest.raises(SimulationFailed, match="no vector arrived"):
+            broken.run({"r": 1e3})
+    assert list(WarmNgspice(DIVIDER).run({"r": 1e3}).of_kind("op"))
+
+
+@pytest.mark.simulator
+def test_a_warm_circuit_gives_what_a_fresh_ngspice_does(tmp_path):
+    made = circuit("folded_cascode")
+    space = Space(made.design)
+    rng = np.random.default_rng(1)
+    made.evaluate(space.sizing(rng.random(space.dimension)))
+    sizing = space.sizing(rng.random(space.dimension))
+    warm = made.evaluate(sizing)
+    given = "\n".join(f".param {name}={value!r}" for name, value in sizing.items())
+    lines = [line for line in made.deck.splitlines() if line.split("=")[0] not in given]
+    kept = [line for line in lines if not line.startswith(".save")]
+    saved = next(line.split()[1:] for line in lines if line.startswith(".save"))
+    deck = Deck("\n".join([kept[0], given, *kept[1:]]), vectors=tuple(saved))
+    fresh = made.measure(Ngspice().run(deck, tmp_path, 60.0), sizing)
+    assert warm == pytest.approx(fresh, rel=1e-6, nan_ok=True)
+
+
+@pytest.mark.simulator
+def test_the_autockt_amplifier_is_the_one_of_the_published_figures(shared):
+    sizing = dict(zip(("mp1", "mn1", "mp3", "mn3", "mn4", "mn5"), (18, 22, 70, 22, 28, 36)))
+    measures = circuit("autockt_opamp").evaluate({**sizing, "cc": 9.8e-12})
+    assert measures == pytest.approx(
+        {"gain": 347.0756, "ugbw": 3.53634e6, "pm": 61.6444, "ibias": 1.0113586e-4}, rel=1e-5
+    )
+
+
+@pytest.mark.simulator
+def test_one_constant_design_meets_49_of_the_50_uniform_targets(shared):
+    assert constant_row("autockt_uniform").met == 49
+
+
+@pytest.mark.simulator
+def test_every_target_of_the_second_circuit_has_a_witness():
+    chosen = target_list("folded_cascode_pareto")
+    made = circuit(chosen.circuit)
+    assert len(chosen.targets) == len(chosen.witnesses) == 25
+    for target, witness in zip(chosen.targets, chosen.witnesses, strict=True):
+        assert count_met(made, made.evaluate(witness), [target]) == 1
+
+
+@pytest.mark.simulator
+def test_no_witness_meets_more_than_15_percent_of_the_second_list():
+    chosen = target_list("folded_cascode_pareto")
+    made = circuit(chosen.circuit)
+    every = (*chosen.witnesses, *chosen.constants)
+    counts = [count_met(made, made.evaluate(sizing), chosen.targets) for sizing in every]
+    assert max(counts) <= 0.15 * len(chosen.targets)
+
+
+@pytest.mark.parametrize("name", known_lists())
+def test_lists_have_one_limit_a_spec(name):
+    data = json.loads((bench_agents.RESULTS.parent / "targets" / f"{name}.json").read_text())
+    assert {len(target) for target in data["targets"]} == {len(data["order"])}
+
+
+def test_a_unity_crossing_equals_the_closed_form():
+    frequency = np.logspace(0, 10, 101)
+    response = 1e3 / (1 + 1j * frequency / 1e3) / (1 + 1j * frequency / 1e7)
+    crossing, phase = unity_crossing(frequency, response)
+    assert crossing == pytest.approx(1e6, rel=6e-3)
+    assert phase == pytest.approx(-90 - math.degrees(math.atan(0.1)), abs=0.6)
+
+
+def test_an_amplifier_without_unity_crossing_has_no_bandwidth():
+    ac = Analysis("ac", {"frequency": np.ones(3), "v(o)": np.full(3, 0.5 + 0j)}, "frequency")
+    measures = amplifier_measures(Waveforms((ac,)), "v(o)")
+    assert measures["gain"] == 0.5
+    assert math.isnan(measures["ugbw"])
+    assert math.isnan(measures["pm"])
+
+
+def outcome(target: int, met: bool, simulations: int) -> Outcome:
+    task = Task("random", "some_list", target, seed=1, budget=500)
+    return Outcome(task, met, simulations, cpu=1.0, wall=2.0)
+
+
+def test_ert_counts_the_simulations_of_targets_that_were_not_met():
+    row = summarise("random", "some_list", [outcome(0, True, 40), outcome(1, False, 500)])
+    assert (row.met, row.runs, row.median, row.ert) == (1, 2, 40.0, 540.0)
+    assert "| some_list | random | 1 of 2 | 40 | 540 | 1.00 | 2.00 |" in table([row])
+
+
+def test_ert_is_infinite_where_nothing_was_met():
+    assert summarise("random", "some_list", [outcome(0, False, 500)]).ert == math.inf
+
+
+def test_a_line_cut_off_in_the_checkpoint_is_forgotten(tmp_path):
+    path = tmp_path / "agents.jsonl"
+    checkpoint = Checkpoint(path)
+    checkpoint.add(outcome(0, True, 40))
+    checkpoint.add(outcome(1, False, 500))
+    path.write_text(path.read_text()[:-20])
+    assert list(Checkpoint(path).outcomes.values()) == [outcome(0, True, 40)]
+
+
+@pytest.mark.simulator
+def test_the_smallest_benchmark_runs_and_resumes(tmp_path, capsys, monkeypatch):
+    checkpoint, report = tmp_path / "agents.jsonl", tmp_path / "agents.json"
+    arguments = ["--smallest", "--agents", "random,cma", "--lists", "folded_cascode_pareto"]
+    arguments += ["--checkpoint", str(checkpoint), "--json", str(report)]
+    assert bench_agents.main(arguments) == 0
+    first = capsys.readouterr().out
+    assert "| folded_cascode_pareto | cma | 0 of 1 |" in first
+    assert len(json.loads(report.read_text())["rows"]) == 3
+
+    monkeypatch.setattr(bench_agents, "search", None)
+    assert bench_agents.main(arguments) == 0
+    assert capsys.readouterr().out == first
+
+
+def test_spread_takes_the_farthest_points_first():
+    points = np.array([[0.0, 0.0], [0.1, 0.0], [1.0, 0.0], [0.5, 0.0]])
+    order = spread(points, 4, np.random.default_rng(1))
+    assert {order[1], order[2]} & {0, 2}
+    assert sorted(order) == [0, 1, 2, 3]
+
+
+@pytest.mark.simulator
+def test_a_relaxed_target_is_met_by_its_own_point_with_5_percent_to_spare():
+    maker = Maker("folded_cascode", seed=1)
+    raw = np.array([500.0, 3e7, 75.0, 1e-4, 0.06, 5e-11])
+    target = maker.relaxed(raw)
+    assert maker.met(raw[None, :], target).all()
+    assert target[2] == 60.0
+    assert target[4] == 0.05
+    ratios = target[[0, 1, 3, 5]] / raw[[0, 1, 3, 5]]
+    assert np.all(np.abs(ratios - 1) >= 0.05)
+    assert np.all(np.abs(ratios - 1) <= 0.10)
