@@ -159,7 +159,9 @@ class WarmNgspice:
         library.command("destroy all")
         for name, value in values.items():
             library.command(f"alterparam {name}={value:.15g}")
+        library.log.clear()
         library.command("reset")
+        self._refuse_errors(library)
         library.command("run")
         library.flush_history()
         analyses = tuple(_analyses(library))
@@ -175,8 +177,20 @@ class WarmNgspice:
         if library.owner is not None:
             library.command("destroy all")
             library.command("remcirc")
+        library.log.clear()
         library.load(self._deck)
         library.owner = self
+        self._refuse_errors(library)
+
+    def _refuse_errors(self, library: _Library) -> None:
+        """A deck that does not load leaves an earlier one in its place, whose results would lie."""
+        errors = [line for line in library.log if line.startswith("stderr Error")]
+        if errors or library.dead:
+            library.owner = None
+            state = State.CRASH if library.dead else State.PARSE_ERROR
+            raise SimulationFailed(
+                state, (errors or ["ngspice gave up"])[0], "\n".join(library.log)
+            )
 
 
 def _analyses(library: _Library) -> Iterator[Analysis]:

@@ -1,4 +1,5 @@
-"""The benchmarks: the warm simulator gives what a fresh one does, lists are sound, tables are right."""
+"""The benchmarks: the warm simulator gives what a fresh one does, lists and tables are right."""
+"""
 
 from __future__ import annotations
 
@@ -14,9 +15,9 @@ from bench.circuits import amplifier_measures, circuit, unity_crossing
 from bench.make_targets import Maker, spread
 from bench.targets import count_met, known_lists, target_list
 from bench.warm import WarmNgspice
+from m3eda.plugins import Plugins
 from m3eda.design.space import Space
 from m3eda.simulate.types import Analysis, Deck, SimulationFailed, Waveforms
-from m3eda_plugins.ngspice import Ngspice
 
 RC = """* low pass
 .param r=1e3 c=1e-9
@@ -36,9 +37,7 @@ def test_a_warm_circuit_follows_its_parameters(resistance):
     waveforms = WarmNgspice(RC).run({"r": resistance})
     [response] = waveforms.of_kind("ac")
     frequency, out = response.vectors["frequency"], response.vectors["v(out)"]
-    np.testing.assert_allclose(
-        out, 1 / (1 + 2j * np.pi * frequency * resistance * 1e-9), rtol=1e-9
-    )
+    np.testing.assert_allclose(out, 1 / (1 + 2j * np.pi * frequency * resistance * 1e-9), rtol=1e-9)
 
 
 @pytest.mark.simulator
@@ -57,12 +56,23 @@ def test_two_decks_take_turns():
 
 
 @pytest.mark.simulator
-def test_a_run_without_results_fails_and_the_next_one_works():
+def test_a_deck_that_does_not_load_is_refused_and_the_next_one_works():
+    WarmNgspice(DIVIDER).run({"r": 1e3})
     broken = WarmNgspice(DIVIDER.replace("r2 out 0 1e3", "m1 out out 0 0 missing w=1u l=1u"))
     for _ in range(2):
-        with pytest.raises(SimulationFailed, match="no vector arrived"):
+        with pytest.raises(SimulationFailed, match="Error on line"):
             broken.run({"r": 1e3})
     assert list(WarmNgspice(DIVIDER).run({"r": 1e3}).of_kind("op"))
+
+
+@pytest.mark.simulator
+def test_a_value_the_model_refuses_fails_and_the_next_one_works():
+    amplifier = WarmNgspice(circuit("folded_cascode").deck)
+    good = dict(target_list("folded_cascode_pareto").witnesses[0])
+    amplifier.run(good)
+    with pytest.raises(SimulationFailed):
+        amplifier.run({**good, "l_in": -1e-6})
+    assert list(amplifier.run(good).of_kind("ac"))
 
 
 @pytest.mark.simulator
@@ -78,13 +88,13 @@ def test_a_warm_circuit_gives_what_a_fresh_ngspice_does(tmp_path):
     kept = [line for line in lines if not line.startswith(".save")]
     saved = next(line.split()[1:] for line in lines if line.startswith(".save"))
     deck = Deck("\n".join([kept[0], given, *kept[1:]]), vectors=tuple(saved))
-    fresh = made.measure(Ngspice().run(deck, tmp_path, 60.0), sizing)
+    fresh = made.measure(Plugins().simulators["ngspice"]({}).run(deck, tmp_path, 60.0), sizing)
     assert warm == pytest.approx(fresh, rel=1e-6, nan_ok=True)
 
 
 @pytest.mark.simulator
 def test_the_autockt_amplifier_is_the_one_of_the_published_figures(shared):
-    sizing = dict(zip(("mp1", "mn1", "mp3", "mn3", "mn4", "mn5"), (18, 22, 70, 22, 28, 36)))
+    sizing = dict(zip(("mp1", "mn1", "mp3", "mn3", "mn4", "mn5"), (18, 22, 70, 22, 28, 36), strict=True))
     measures = circuit("autockt_opamp").evaluate({**sizing, "cc": 9.8e-12})
     assert measures == pytest.approx(
         {"gain": 347.0756, "ugbw": 3.53634e6, "pm": 61.6444, "ibias": 1.0113586e-4}, rel=1e-5

@@ -135,7 +135,7 @@ def test_a_second_call_simulates_nothing_and_touches_nothing(rc):
     files = [rc / "sized.cir", *(rc / "runs" / "rc").glob("rc*"), rc / "runs/rc/sizing.json"]
     before = {path: path.stat().st_mtime_ns for path in files}
     done = m3eda("size", "design.yaml", "-o", "sized.cir", "--json", cwd=rc)
-    assert json.loads(done.stdout)["run"]["simulations"] == 0
+    assert json.loads(done.stdout)["run"]["new_simulations"] == 0
     assert {path: path.stat().st_mtime_ns for path in files} == before
 
 
@@ -167,7 +167,7 @@ def test_a_killed_run_goes_on_with_nothing_lost(rc):
     assert len(told) <= stored <= simulated <= stored + 1
     resumed = m3eda("size", "design.yaml", "--run-dir", "cut", "--resume", "--json", cwd=rc)
     assert resumed.returncode == whole.returncode == 1
-    assert json.loads(resumed.stdout)["run"]["simulations"] == 60 - stored
+    assert json.loads(resumed.stdout)["run"]["new_simulations"] == 60 - stored
     assert (rc / "cut/sizing.json").read_text() == (rc / "whole/sizing.json").read_text()
 
 
@@ -237,13 +237,13 @@ def test_changed_specs_learn_from_old_trials_with_resume(rc):
     done = m3eda("size", "design.yaml", "--resume", "--json", cwd=rc)
     data = json.loads(done.stdout)
     assert done.returncode == 0
-    assert data["run"]["runs"] == 0
+    assert data["run"]["simulator_runs"] == 0
 
 
 def test_a_fresh_run_sets_the_old_ledger_aside(rc):
     m3eda("size", "design.yaml", cwd=rc)
     done = m3eda("size", "design.yaml", "--fresh", "--json", cwd=rc)
-    assert json.loads(done.stdout)["run"]["simulations"] > 0
+    assert json.loads(done.stdout)["run"]["new_simulations"] > 0
     assert (rc / "runs" / "rc" / "ledger.old-1.sqlite").exists()
 
 
