@@ -73,7 +73,7 @@ class Maker:
         good = np.isfinite(raw).all(axis=1) & (raw[:, self.traded] > 0.0).all(axis=1)
         for column, limit in {**self.fixed, **self.floors}.items():
             good &= raw[:, column] * self.signs[column] >= limit * self.signs[column]
-        return good
+        return np.asarray(good)
 
     def goals(self, raw: FloatArray) -> FloatArray:
         """Logarithms of the traded measures, larger is better, shape (n, traded)."""
@@ -102,7 +102,8 @@ class Maker:
             -3, -0.7, (shape[0], 1)
         )
         kept = self.rng.random(shape) < self.rng.uniform(0.1, 1.0, (shape[0], 1))
-        return self.space.snap(np.clip(parents[one] + np.where(kept, moved + stepped, 0.0), 0, 1))
+        moves = np.clip(parents[one] + np.where(kept, moved + stepped, 0.0), 0, 1)
+        return np.asarray(self.space.snap(moves))
 
     def front(self, samples: Samples) -> Samples:
         """The non-dominated feasible samples, thinned to the most spread."""
@@ -118,7 +119,7 @@ class Maker:
 
     def relaxed(self, raw: FloatArray) -> FloatArray:
         """A target that a point on the front meets with 5 to 10 % to spare."""
-        target = raw.copy()
+        target: FloatArray = np.array(raw)
         slack = self.rng.uniform(0.05, 0.10, len(self.traded))
         target[self.traded] *= 1.0 - self.signs[self.traded] * slack
         for column, limit in self.fixed.items():

@@ -111,8 +111,8 @@ def _strings(array: Any) -> list[str]:
 def _array(info: _VectorInfo) -> NDArray[Any]:
     if info.complex:
         flat = ctypes.cast(info.complex, ctypes.POINTER(ctypes.c_double))
-        return np.ctypeslib.as_array(flat, (2 * info.length,)).view(np.complex128).copy()
-    return np.ctypeslib.as_array(info.real, (info.length,)).copy()
+        return np.array(np.ctypeslib.as_array(flat, (2 * info.length,))).view(np.complex128)
+    return np.array(np.ctypeslib.as_array(info.real, (info.length,)))
 
 
 def _canonical(name: str) -> str:

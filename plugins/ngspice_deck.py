@@ -122,7 +122,9 @@ def option_text(options: Mapping[str, Value]) -> str:
     for key, value in options.items():
         if not _OPTION_KEY.fullmatch(key) or not _OPTION_VALUE.fullmatch(str(value)):
             raise ValueError(f"{key}={value} is not an .option of ngspice")
-        text = repr(float(value)) if isinstance(value, (int, float)) else str(value)
+        text = str(value)
+        if isinstance(value, float) and value.is_integer() and abs(value) < 1e15:
+            text = str(int(value))  # integer options do not read a decimal point
         words.append(f"{key}={text}" if text else key)
     return " ".join(words)
 
@@ -184,7 +186,7 @@ class _Plan:
     ) -> Pass:
         beside_ac = op and any(card.kind == "ac" for card in analyses)
         names = self._meas.get(measured, ()) if measured else ()
-        options = {"num_threads": 1.0, **self._options}
+        options = {"num_threads": "1", **self._options}
         if beside_ac:
             options["keepopinfo"] = ""
         values = self._device_values(op)

@@ -19,6 +19,7 @@ _CONVERGENCE = re.compile(
     r"|op(?:erating point)? failed",
     re.IGNORECASE,
 )
+_LONG = 120
 _COMPLAINT = re.compile(r"(?:\w+ )?(?:error|warning)", re.IGNORECASE)
 _UNRECOGNIZED = re.compile(r"^Warning: unrecognized variable - (\S+)", re.MULTILINE)
 
@@ -89,8 +90,10 @@ def _located(deck_text: str, text: str, number: int = 0) -> str:
 
 def _substitute(match: re.Match[str], log: str, deck_text: str) -> _Found:
     why, line = match["why"].strip(), match["line"]
+    if len(line) > _LONG:  # ngspice gives each parameter of a subcircuit's device in 22 digits
+        line = f"{' '.join(line.split())[:_LONG]}..."
     state = State.MODEL_MISSING if _MODEL.search(why) else State.PARSE_ERROR
-    return state, f"{_located(deck_text, line, int(match['number']))}{why}: {line}"
+    return state, f"{_located(deck_text, line, int(match['number'] or 0))}{why}: {line}"
 
 
 def _subcircuit(match: re.Match[str], log: str, deck_text: str) -> _Found:
@@ -138,7 +141,7 @@ _RULES: tuple[_Rule, ...] = (
     _rule(r"library file \S+, section definition \S+ not found", _says(State.MODEL_MISSING)),
     _rule(r"could not find (?:include|library) file .*", _says(State.MODEL_MISSING)),
     _rule(r"unknown subckt: (?P<line>.*)", _subcircuit),
-    _rule(r"^Error on line (?P<number>\d+).*:\s*\n\s*(?P<line>.*)\n\s*(?P<why>.*)", _substitute),
+    _rule(r"^Error on line(?: (?P<number>\d+).*)?:\s*\n\s*(?P<line>.*)\n\s*(?P<why>.*)", _substitute),
     _rule(r"^Too few parameters for subcircuit.*", _says(State.PARSE_ERROR)),
     _rule(
         r"^Error: (Mismatch of .subckt .*)\n(?:.*\n)*?Check line (.*)",

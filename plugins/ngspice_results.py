@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
@@ -162,26 +161,14 @@ def missing(deck: Deck, made: Iterable[Analysis], known: Sequence[Result]) -> st
     """Why a requested vector is nowhere, with the nearest names of this run; empty if all are."""
     there = {name for analysis in made for name in analysis.vectors}
     lost = [name for name in (*deck.vectors, *deck.device_values) if name not in there]
-    names = {canonical(name) for result in known for name in result.plot.names}
-    lost += [name for name in _noise_nodes(deck) if name not in names and name not in lost]
     if not lost:
         return ""
+    names = {canonical(name) for result in known for name in result.plot.names}
     words = []
     for name in lost:
         near = get_close_matches(name.lower(), _candidates(name, deck, names), n=3, cutoff=0.4)
         words.append(f"{name} (nearest: {', '.join(near)})" if near else name)
     return f"the netlist gives no {'; no '.join(words)}"
-
-
-def _noise_nodes(deck: Deck) -> list[str]:
-    """Nodes of `.noise` cards: ngspice finds no noise at all at one that is not there."""
-    netlist = list(cards(deck.text))
-    if any(card.text.lower().startswith(".save") for card in netlist):
-        return []
-    texts = [card.text.lower() for card in netlist if card.kind == "noise"]
-    pairs = [match[1] for text in texts if (match := re.match(r"\.noise\s+v\(([^)]+)\)", text))]
-    nodes = [node.strip() for pair in pairs for node in pair.split(",")]
-    return [f"v({node})" for node in nodes if node not in ("0", "gnd")]
 
 
 def _candidates(name: str, deck: Deck, names: set[str]) -> list[str]:

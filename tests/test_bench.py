@@ -1,5 +1,4 @@
 """The benchmarks: the warm simulator gives what a fresh one does, lists and tables are right."""
-"""
 
 from __future__ import annotations
 
@@ -15,8 +14,8 @@ from bench.circuits import amplifier_measures, circuit, unity_crossing
 from bench.make_targets import Maker, spread
 from bench.targets import count_met, known_lists, target_list
 from bench.warm import WarmNgspice
-from m3eda.plugins import Plugins
 from m3eda.design.space import Space
+from m3eda.plugins import Plugins
 from m3eda.simulate.types import Analysis, Deck, SimulationFailed, Waveforms
 
 RC = """* low pass
@@ -94,7 +93,9 @@ def test_a_warm_circuit_gives_what_a_fresh_ngspice_does(tmp_path):
 
 @pytest.mark.simulator
 def test_the_autockt_amplifier_is_the_one_of_the_published_figures(shared):
-    sizing = dict(zip(("mp1", "mn1", "mp3", "mn3", "mn4", "mn5"), (18, 22, 70, 22, 28, 36), strict=True))
+    sizing = dict(
+        zip(("mp1", "mn1", "mp3", "mn3", "mn4", "mn5"), (18, 22, 70, 22, 28, 36), strict=True)
+    )
     measures = circuit("autockt_opamp").evaluate({**sizing, "cc": 9.8e-12})
     assert measures == pytest.approx(
         {"gain": 347.0756, "ugbw": 3.53634e6, "pm": 61.6444, "ibias": 1.0113586e-4}, rel=1e-5

@@ -181,6 +181,7 @@ def test_nothing_outlives_a_killed_parent(tmp_path, how):
     assert eventually(lambda: not any(alive(pid) for pid in pids))
 
 
+@pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")  # 3.12, where threads run
 def test_a_forked_worker_is_guarded_by_itself(tmp_path):
     run_process(["true"], tmp_path, 10)
     child = os.fork()

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
+from m3eda.agents.margins import signed_log
 from m3eda.design.space import Axis, FloatArray, Space
 from m3eda.design.types import Design, Sizing
 from m3eda.errors import DesignError, Mistake
@@ -158,8 +159,7 @@ class Cost:
             if math.isnan(value):
                 yield math.inf
             else:
-                # signed logarithm: monotone, and decades weigh alike whatever the unit
-                yield sign * math.copysign(math.log1p(abs(value) * 1e15), value)
+                yield sign * signed_log(value)
 
     def of(self, trials: Iterable[Trial]) -> FloatArray:
         return np.array([self(trial) for trial in trials])

@@ -9,7 +9,6 @@ leaves open are in `Recipe`.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -17,9 +16,10 @@ from typing import Any
 import numpy as np
 
 from m3eda.agents.history import History, take_options
+from m3eda.agents.margins import Margins
 from m3eda.agents.mlp import Ensemble
 from m3eda.design.space import FloatArray
-from m3eda.design.types import Design, Limits, Sizing
+from m3eda.design.types import Design, Sizing
 from m3eda.errors import DesignError, Mistake
 from m3eda.simulate.trial import Trial
 
@@ -67,9 +67,8 @@ class TrustRegion:
 
     def __init__(self, design: Design, seed: int, options: Mapping[str, Any]) -> None:
         self._recipe = _recipe(options)
-        self._design = design
         self._history = History(_rescaled(design, self._recipe.scale), seed)
-        self._margins = Margins(design, self._recipe)
+        self._margins = Margins(design, self._recipe.log, self._recipe.validity)
         dimension = self._history.space.dimension
         self._initial = self._recipe.initial or dimension + 2
         self._rng = np.random.default_rng([seed, 1])
@@ -130,9 +129,8 @@ class TrustRegion:
         self._predicted.clear()
 
     def _new_model(self) -> Ensemble:
-        outputs = len(self._design.specs) + int(self._recipe.validity) * len(self._design.specs)
         hidden = self._recipe.hidden
-        layers = (self._history.space.dimension, hidden, hidden, outputs)
+        layers = (self._history.space.dimension, hidden, hidden, self._margins.outputs)
         return Ensemble(self._recipe.members, layers, self._rng)
 
     def _train(self) -> None:
@@ -168,7 +166,8 @@ class TrustRegion:
         for first in range(0, len(candidates), 64):
             fresh = self._history.new_of(np.vstack([planned, candidates[first : first + 64]]))
             if len(fresh) > len(planned):
-                return fresh[len(planned)]
+                found: FloatArray = fresh[len(planned)]
+                return found
         return None
 
     def _sample(self, centre: FloatArray, radius: float) -> FloatArray:
@@ -177,85 +176,6 @@ class TrustRegion:
         steps = self._rng.uniform(-radius, radius, shape)
         kept = self._rng.random(shape) < self._rng.random((shape[0], 1))
         return np.clip(centre + np.where(kept, steps, 0.0), 0.0, 1.0)
-
-
-class Margins:
-    """The trials as the network sees them: one margin a spec, the worst corner's, 0 where just met.
-
-    Scaled by their spread over the trials told, so that specs weigh alike.
-    """
-
-    def __init__(self, design: Design, recipe: Recipe) -> None:
-        self._recipe = recipe
-        self._specs = list(design.specs.values())
-        self._weights = np.array([spec.weight for spec in self._specs])
-        self._raw: list[list[float]] = []
-
-    def add(self, trial: Trial) -> None:
-        self._raw.append([trial.margins.get(spec.measure, math.nan) for spec in self._specs])
-
-    def scaled(self) -> FloatArray:
-        """Margins in units of their spread, shape (n, specs); nan where there is no measure."""
-        raw = np.array(self._raw).reshape(-1, len(self._specs))
-        columns = [
-            self._column(column, spec.limits)
-            for column, spec in zip(raw.T, self._specs, strict=True)
-        ]
-        return np.array(columns).T
-
-    def _column(self, margins: FloatArray, limits: Limits) -> FloatArray:
-        known = margins[np.isfinite(margins)]
-        column = margins
-        sign = _single_sided(limits)
-        if self._recipe.log and sign and known.size:
-            ratio = 1.0 + sign * known
-            if ratio.min() > 0.0 and ratio.max() > 8.0 * ratio.min():
-                column = sign * np.log(1.0 + sign * margins)
-                known = sign * np.log(ratio)
-        spread = float(np.std(known)) if known.size > 1 else 1.0
-        return column / (spread or 1.0)
-
-    def targets(self) -> FloatArray:
-        """What the network learns, shape (n, outputs)."""
-        scaled = self.scaled()
-        if self._recipe.validity:
-            return np.hstack([scaled, np.where(np.isnan(scaled), -1.0, 1.0)])
-        return np.where(np.isnan(scaled), self._worst(scaled), scaled)
-
-    def values(self) -> FloatArray:
-        """Value of every trial told, shape (n,)."""
-        scaled = self.scaled()
-        return self._value(np.where(np.isnan(scaled), self._worst(scaled), scaled))
-
-    def predicted_values(self, outputs: FloatArray) -> FloatArray:
-        """Values of network outputs, shape (n, outputs): shape (n,)."""
-        if not self._recipe.validity:
-            return self._value(outputs)
-        count = len(self._specs)
-        valid = np.clip(0.5 + 0.5 * outputs[:, count:], 0.0, 1.0)
-        worst = self._worst(self.scaled())
-        return self._value(valid * outputs[:, :count] + (1.0 - valid) * worst)
-
-    def _worst(self, scaled: FloatArray) -> FloatArray:
-        """The margin of a measure that does not exist, shape (specs,): below all seen."""
-        lowest = np.where(np.isnan(scaled), 0.0, scaled).min(axis=0)
-        return np.minimum(lowest, -2.0) - 1.0
-
-    def _value(self, scaled: FloatArray) -> FloatArray:
-        shortfalls = np.minimum(scaled, 0.0)
-        if self._recipe.log:
-            # the specs that are nearly met weigh most
-            shortfalls = -np.log1p(-shortfalls)
-        return shortfalls @ self._weights + 0.1 * np.clip(scaled.min(axis=1), 0.0, 1.0)
-
-
-def _single_sided(limits: Limits) -> int:
-    """-1 for an upper limit alone, 1 for a lower one, above 0; 0 for anything else."""
-    if limits.target is not None or (limits.minimum is None) == (limits.maximum is None):
-        return 0
-    limit = limits.minimum if limits.minimum is not None else limits.maximum
-    assert limit is not None
-    return (1 if limits.maximum is None else -1) if limit > 0.0 else 0
 
 
 def _recipe(options: Mapping[str, Any]) -> Recipe:

@@ -45,9 +45,8 @@ class _Builder:
 
     def build(self) -> Parameter | None:
         form = self._form()
-        if form is None:
+        if form is None or not self._units_agree():
             return None
-        self._check_units()
         entry = self.entry
         parameter = Parameter(
             self.name, expression=entry.expr or "", kind=entry.kind, unit=entry.unit,
@@ -81,9 +80,9 @@ class _Builder:
                   of_key=True)  # fmt: skip
         return None
 
-    def _check_units(self) -> None:
+    def _units_agree(self) -> bool:
         """Units written with numbers must agree with `unit`, or with each other."""
-        wanted = self.entry.unit
+        wanted, agree = self.entry.unit, True
         for key in ("min", "max", "step", "value", "start", "choices"):
             found = getattr(self.entry, key)
             for number in found if isinstance(found, list) else [found]:
@@ -92,6 +91,8 @@ class _Builder:
                 wanted = wanted or number.unit
                 if not same_unit(number.unit, wanted):
                     self._add(key, f"is in {number.unit}, but {self.name} is in {wanted}")
+                    agree = False
+        return agree
 
     def _values(self, form: frozenset[str]) -> dict[str, Any]:
         """The fields of Parameter that belong to `form`."""

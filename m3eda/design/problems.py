@@ -108,7 +108,7 @@ class Problems:
         kind, location = error["type"], error["loc"]
         is_key = location[-1] == "[key]" or kind == "extra_forbidden"
         path = self._path(location)
-        message, hint = _text(error)
+        message, hint = _text(error, self.document.at(path))
         if kind == "extra_forbidden":
             hint = nearest(str(path[-1]), _keys_at(model, location[:-1]))
             self.add(path, "is not a known key", hint or _listed(_keys_at(model, location[:-1])),
@@ -148,8 +148,8 @@ class Problems:
             del self.document.data[str(path[0])]
 
 
-def _text(error: Mapping[str, Any]) -> tuple[str, str]:
-    """Message and hint of one pydantic error, in the words of a data sheet."""
+def _text(error: Mapping[str, Any], written: Any) -> tuple[str, str]:
+    """Message and hint of one pydantic error on what was `written`, in a data sheet's words."""
     kind = error["type"]
     if kind == "value_error":
         cause = error["ctx"]["error"]
@@ -160,7 +160,7 @@ def _text(error: Mapping[str, Any]) -> tuple[str, str]:
     if known:
         return known, ""
     message = str(error["msg"]).replace("Input should be", "must be")
-    return f"'{error['input']}' {message}" if isinstance(error["input"], str) else message, ""
+    return f"'{written}' {message}" if isinstance(written, str) else message, ""
 
 
 def _listed(words: Iterable[str]) -> str:

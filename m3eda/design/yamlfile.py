@@ -113,7 +113,8 @@ def nearest(word: str, known: Iterable[str]) -> str:
     """The known word most like `word` as a hint, "" where none is."""
     words = list(dict.fromkeys(map(str, known)))
     lowered = {name.lower(): name for name in words}
-    found = difflib.get_close_matches(str(word).lower(), lowered, 1)
+    cutoff = 0.6 if len(str(word)) > 3 else 0.5
+    found = difflib.get_close_matches(str(word).lower(), lowered, 1, cutoff)
     return f"did you mean {lowered[found[0]]}?" if found else ""
 
 

@@ -10,7 +10,6 @@ from m3eda.design.expressions import Expression
 from m3eda.design.functions import FunctionTable
 from m3eda.design.ties import values_at
 from m3eda.design.types import Corner, Design, Measure, Sizing, Value
-from m3eda.errors import DesignError, Mistake
 from m3eda.simulate.measures import evaluate_measures, required
 from m3eda.simulate.render import Wanted
 from m3eda.simulate.types import Waveforms
@@ -19,8 +18,8 @@ from m3eda.simulate.types import Waveforms
 class Measurer:
     """Computes the measures of a design, first those of each testbench, then those made of them.
 
-    Raises DesignError for a measure that takes waveforms of one testbench and uses a measure of
-    another: what a testbench gives is stored before the others have run.
+    A measure that takes waveforms uses measures of its own testbench alone, as the loader sees to:
+    what a testbench gives is stored before the others have run.
     """
 
     def __init__(self, design: Design, functions: FunctionTable) -> None:
@@ -35,7 +34,6 @@ class Measurer:
         self._by_testbench: dict[str, dict[str, Measure]] = {"": {}}
         for name, measure in design.measures.items():
             self._by_testbench.setdefault(measure.testbench, {})[name] = measure
-        self._refuse_crossings()
 
     def names(self, testbench: str) -> list[str]:
         """Measures taken from `testbench`."""
@@ -104,23 +102,3 @@ class Measurer:
                     {n: m for n, m in derived.items() if n in ready}, known, measures, reasons
                 )
         return ready
-
-    def _refuse_crossings(self) -> None:
-        mistakes = []
-        for name, expression in self._expressions.items():
-            own = self._design.measures[name].testbench
-            for used in expression.names:
-                other = self._design.measures.get(used)
-                if own and other is not None and other.testbench != own:
-                    mistakes.append(
-                        Mistake(
-                            f"takes waveforms of '{own}' and uses '{used}', which is not measured "
-                            "there",
-                            self._design.path,
-                            key=f"measures.{name}",
-                            hint=f"measure both on one testbench, or leave 'testbench' out of "
-                            f"'{name}' and use other measures only",
-                        )
-                    )
-        if mistakes:
-            raise DesignError(mistakes)

@@ -1,0 +1,193 @@
+"""Every example is sized from the command line as its reader would, in a copy of its folder."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from m3eda.errors import DesignError
+from m3eda.testing.simulators import SimulatorContract
+from tests.conftest import ROOT
+
+M3EDA = str(Path(sys.executable).with_name("m3eda"))
+EXAMPLES = {
+    "two_stage_opamp": ["design.yaml"],
+    "folded_cascode": ["design.yaml"],
+    "sallen_key": ["design.yaml"],
+    "custom_simulator": ["design.yaml"],
+    "makefile_flow": ["low_power.yaml", "fast.yaml"],
+}
+"""Folder -> the design files in it that can be sized as they are."""
+
+NEEDS_NGSPICE = [name for name in EXAMPLES if name != "custom_simulator"]
+
+
+@pytest.fixture
+def copied(tmp_path):
+    """Copies an example, without what earlier runs have left in it."""
+
+    def copy(name: str) -> Path:
+        left = shutil.ignore_patterns("runs", "build", "__pycache__", "*.egg-info")
+        return Path(shutil.copytree(ROOT / "examples" / name, tmp_path / name, ignore=left))
+
+    return copy
+
+
+def m3eda(folder: Path, *arguments: str, **environment: str) -> subprocess.CompletedProcess:
+    return subprocess.run(
+        [M3EDA, *arguments],
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        timeout=300,
+        env={**os.environ, **environment},
+    )
+
+
+def sized(folder: Path, file: str, **environment: str) -> dict:
+    """The result of sizing `file`, which has to meet its specs."""
+    done = m3eda(folder, "size", file, "-o", "sized.cir", "--json", **environment)
+    assert done.returncode == 0, done.stdout + done.stderr
+    result = json.loads(done.stdout)
+    assert result["met"]
+    assert all(spec["met"] for spec in result["specs"].values())
+    return result
+
+
+def check_again(folder: Path, file: str, result: dict) -> None:
+    """The sizing simulated once more, alone, gives the measures it was chosen for."""
+    [path] = [path for path in result["paths"] if path.endswith("sizing.json")]
+    done = m3eda(folder, "check", file, "--sizing", path, "--json")
+    assert done.returncode == 0, done.stdout + done.stderr
+    again = json.loads(done.stdout)["measures"]
+    for name, measured in result["measures"].items():
+        assert again[name] == pytest.approx(measured["value"], rel=1e-9)
+
+
+@pytest.mark.simulator
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("name", "file"), [(name, file) for name in NEEDS_NGSPICE for file in EXAMPLES[name]]
+)
+def test_example_meets_its_specs_on_ngspice(copied, name, file):
+    folder = copied(name)
+    result = sized(folder, file)
+    check_again(folder, file, result)
+    netlist = (folder / "sized.cir").read_text()
+    assert "Sized by m3eda" in netlist
+    assert "{{" not in netlist
+
+
+def test_filter_is_made_of_parts_one_can_buy(copied):
+    text = (copied("sallen_key") / "design.yaml").read_text()
+    assert len(re.findall(r"series: E24", text)) == len(re.findall(r"series: E12", text)) == 2
+
+
+# ---- a simulator of one's own --------------------------------------------------------------
+
+
+def test_local_plugin_sizes_without_ngspice(copied):
+    folder = copied("custom_simulator")
+    result = sized(folder, "design.yaml", PATH="/nowhere")
+    check_again(folder, "design.yaml", result)
+    assert result["versions"]["simulator"] == "nodal-1.0"
+    assert result["sizing"]["c2"] == result["sizing"]["c1"]
+
+
+def test_installed_plugin_sizes(copied, tmp_path):
+    folder, site = copied("custom_simulator"), tmp_path / "site"
+    built = importlib.util.find_spec("setuptools") and importlib.util.find_spec("wheel")
+    flags = ["--no-build-isolation"] if built else []
+    subprocess.run(
+        [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", *flags,
+         "--disable-pip-version-check", "--target", str(site), str(folder)],
+        check=True,
+        timeout=300,
+    )  # fmt: skip
+    listed = m3eda(folder, "plugins", PYTHONPATH=str(site))
+    assert "nodal (m3eda-nodal)" in listed.stdout
+    local = sized(folder, "design.yaml")
+    installed = sized(folder, "installed.yaml", PYTHONPATH=str(site))
+    assert installed["sizing"] == local["sizing"]
+
+
+def nodal():
+    path = ROOT / "examples" / "custom_simulator" / "nodal.py"
+    spec = importlib.util.spec_from_file_location("nodal_example", path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module.Nodal
+
+
+class TestNodal(SimulatorContract):
+    """The contract, as the author of a plugin runs it."""
+
+    @pytest.fixture
+    def simulator(self):
+        return nodal()({})
+
+    nonsense = "nonsense\nv1 in 0 dc 1\nr1 in 0 ohms\n.op\n"
+    model_missing = no_convergence = "loop\nv1 in 0 dc 1\nv2 in 0 dc 2\n.op\n"
+
+    # it knows neither transistors nor time, and ends by itself
+    test_device_values = None
+    test_missing_model = None
+    test_transient_reaches_its_stop_time = None
+    test_timeout_ends_every_process = None
+
+
+def test_unknown_option_of_the_plugin_is_refused():
+    with pytest.raises(DesignError, match="no option 'gmim'"):
+        nodal()({"gmim": 1e-12})
+
+
+# ---- the Makefile flow ---------------------------------------------------------------------
+
+
+def make(folder: Path, *arguments: str) -> subprocess.CompletedProcess:
+    return subprocess.run(
+        ["make", f"M3EDA={M3EDA}", *arguments],
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        timeout=600,
+    )
+
+
+@pytest.mark.simulator
+@pytest.mark.slow
+def test_flow_builds_once_and_follows_its_inputs(copied):
+    folder = copied("makefile_flow")
+    first = make(folder, "-j2")
+    assert first.returncode == 0, first.stdout + first.stderr
+    for flavour in ("low_power", "fast"):
+        verified = (folder / "build" / f"{flavour}.verified").read_text()
+        assert [line.split()[0] for line in verified.splitlines()] == ["before", "after", "delay"]
+    assert "m3eda" not in make(folder).stdout
+
+    later = max(path.stat().st_mtime for path in (folder / "build").iterdir()) + 2
+    os.utime(folder / "fast.yaml", (later, later))
+    assert re.findall(r"m3eda size (\S+)", make(folder).stdout) == ["fast.yaml"]
+    os.utime(folder / "ota.cir.j2", (later, later))
+    again = make(folder)
+    assert set(re.findall(r"m3eda size (\S+)", again.stdout)) == {"low_power.yaml", "fast.yaml"}
+
+
+@pytest.mark.simulator
+def test_flow_stops_where_specs_are_not_met(copied):
+    folder = copied("makefile_flow")
+    text = (folder / "low_power.yaml").read_text()
+    (folder / "low_power.yaml").write_text(f"{text}  gain: {{min: 1000}}\nagent: {{budget: 3}}\n")
+    done = make(folder, "build/low_power.verified")
+    assert done.returncode == 2
+    assert "Error 1" in done.stderr
+    assert not (folder / "build" / "low_power.cir").exists()
+    assert not (folder / "build" / "low_power.verified").exists()
