@@ -7,16 +7,19 @@ is written: the files that are stale are named, and the exit code is 1.
 from __future__ import annotations
 
 import argparse
+import ast
 import inspect
 import re
 import sys
 from collections.abc import Callable, Iterator, Mapping
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import click
 
 from m3eda import hookspecs
+from m3eda.agents.trust_region import Recipe
 from m3eda.cli import cli
 from m3eda.design import json_schema
 
@@ -150,7 +153,26 @@ def hooks() -> str:
     return "\n\n".join(blocks)
 
 
-PARTS: Mapping[str, Callable[[], str]] = {"keys": keys, "commands": commands, "hooks": hooks}
+def trust_region() -> str:
+    """The fields of the trust region's recipe, with the text that stands below each."""
+    [body] = ast.parse(inspect.getsource(Recipe)).body
+    assert isinstance(body, ast.ClassDef)
+    rows = ["| option | default | meaning |", "|---|---|---|"]
+    for field, after in pairwise(body.body):
+        if isinstance(field, ast.AnnAssign) and isinstance(field.target, ast.Name):
+            value = after.value if isinstance(after, ast.Expr) else None
+            text = inspect.cleandoc(str(value.value)) if isinstance(value, ast.Constant) else ""
+            default = _default({"default": getattr(Recipe, field.target.id)})
+            rows.append(f"| `{field.target.id}` | {default} | {' '.join(text.split())} |")
+    return "\n".join(rows)
+
+
+PARTS: Mapping[str, Callable[[], str]] = {
+    "keys": keys,
+    "commands": commands,
+    "hooks": hooks,
+    "trust-region": trust_region,
+}
 
 
 def rewritten(text: str) -> str:

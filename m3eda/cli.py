@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 import signal
 import sys
 import traceback
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +15,7 @@ import click
 
 from m3eda import __version__
 from m3eda.errors import ExitCode, M3edaError, PluginError
+from m3eda.report.atomic import silence
 
 DESIGN = click.argument("design", type=click.Path(path_type=Path, dir_okay=False))
 FILE = click.Path(path_type=Path, dir_okay=False)
@@ -40,8 +44,34 @@ def duration(text: str) -> float:
     return seconds
 
 
+class Interrupted(Exception):
+    """Ctrl-C or SIGTERM, on its way past click, which would print an empty line."""
+
+
+class ReaderGone(Exception):
+    """Nobody reads standard output any more; on its way past click, which would exit with 1."""
+
+
+@contextlib.contextmanager
+def _past_click() -> Iterator[None]:
+    try:
+        yield
+    except KeyboardInterrupt as error:
+        raise Interrupted from error
+    except BrokenPipeError as error:
+        raise ReaderGone from error
+
+
 class Commands(click.Group):
     """The built-in commands, and those of plugins, which are loaded only when asked for."""
+
+    def make_context(self, *arguments: Any, **settings: Any) -> click.Context:
+        with _past_click():
+            return super().make_context(*arguments, **settings)
+
+    def invoke(self, ctx: click.Context) -> Any:
+        with _past_click():
+            return super().invoke(ctx)
 
     def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
         return super().get_command(ctx, name) or self._of_plugins().get(name)
@@ -126,19 +156,21 @@ def size(design: Path, dry_run: bool, as_json: bool, **options: Any) -> ExitCode
 @SET
 @SIZING
 @click.option("--simulator", help="Use this simulator in place of the design's.")
+@click.option("--timeout", type=duration, metavar="TIME", help="Largest time of one simulator run.")
 @click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
 def check(
     design: Path,
     assignments: tuple[str, ...],
     sizing: Path | None,
     simulator: str | None,
+    timeout: float | None,
     as_json: bool,
 ) -> ExitCode:
     """Check DESIGN, simulate one point, and print what each measure gave."""
     from m3eda import commands
     from m3eda.flow import Project
 
-    project = Project.load(design, simulator=simulator)
+    project = Project.load(design, simulator=simulator, timeout=timeout)
     values = commands.given_sizing(project, assignments, sizing)
     return commands.check_command(project, sys.stdout, as_json=as_json, sizing=values)
 
@@ -203,32 +235,69 @@ def plugins() -> ExitCode:
 
 def main() -> None:
     """Entry point: runs the command line and exits with a documented code."""
+    _open_standard_streams()
     signal.signal(signal.SIGTERM, _interrupt)
+    for variable in ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS"):
+        # an agent's matrices are small: a second thread only spins on the simulator's core
+        os.environ.setdefault(variable, "1")
     sys.exit(int(run(sys.argv[1:])))
 
 
 def run(arguments: list[str]) -> int:
     """Run one command and return its exit code; every error becomes text on stderr."""
     try:
-        return int(cli.main(arguments, prog_name="m3eda", standalone_mode=False) or 0)
+        code = int(cli.main(arguments, prog_name="m3eda", standalone_mode=False) or 0)
+        sys.stdout.flush()
+        return code
     except M3edaError as error:
-        click.echo(f"m3eda: {error}", err=True)
+        if os.environ.get("M3EDA_TRACEBACK"):
+            traceback.print_exc()
+        for line in str(error).splitlines():
+            click.echo(f"m3eda: {line}", err=True)
         return error.exit_code
     except click.ClickException as error:
-        error.show()
+        _show(error)
         return ExitCode.BAD_INPUT
-    except (click.Abort, KeyboardInterrupt):
+    except (click.Abort, Interrupted, KeyboardInterrupt):
         click.echo("m3eda: interrupted", err=True)
         return ExitCode.INTERRUPTED
-    except BrokenPipeError:
-        # the reader of a pipe has gone, as with `| head`: nobody is left to be told
-        sys.stderr.close()
+    except (ReaderGone, BrokenPipeError):
+        # as with `| head`: nobody is left to be told
+        silence(sys.stdout)
         return ExitCode.SPECS_MET
+    except OSError as error:
+        silence(sys.stdout)
+        where = error.filename or "standard output"
+        click.echo(f"m3eda: {where}: {error.strerror or error}", err=True)
+        return ExitCode.STORAGE
     except Exception:  # noqa: BLE001  the last resort: a defect of m3eda itself, told in full
         traceback.print_exc()
         click.echo("m3eda: this is a defect; please report the lines above", err=True)
         return ExitCode.INTERNAL
 
 
+def _show(error: click.ClickException) -> None:
+    """A mistake on the command line as one line; the help where nothing was asked for."""
+    if isinstance(error, getattr(click.exceptions, "NoArgsIsHelpError", ())):
+        error.show()
+        return
+    context = getattr(error, "ctx", None)
+    help_line = f" (see '{context.command_path} --help')" if context else ""
+    click.echo(f"m3eda: {' '.join(error.format_message().split())}{help_line}", err=True)
+
+
 def _interrupt(_number: int, _frame: Any) -> None:
     raise KeyboardInterrupt
+
+
+def _open_standard_streams() -> None:
+    """Give closed standard streams to the null device.
+
+    Else the next file opened, such as the ledger, would get the number of standard output or
+    error, and what is printed would be written into it.
+    """
+    while (descriptor := os.open(os.devnull, os.O_RDWR)) <= 2:
+        continue
+    os.close(descriptor)
+    sys.stdout = sys.stdout or open(1, "w", encoding="utf-8", closefd=False)  # noqa: SIM115
+    sys.stderr = sys.stderr or open(2, "w", encoding="utf-8", closefd=False)  # noqa: SIM115

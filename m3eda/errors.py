@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import IntEnum
 from pathlib import Path
+from traceback import extract_tb
 
 
 class ExitCode(IntEnum):
@@ -53,6 +54,13 @@ class Mistake:
         if self.hint:
             text = f"{text} ({self.hint})"
         return f"{where}: {text}" if where else text
+
+
+def cause(error: BaseException) -> str:
+    """What a stranger's code raised, and where, on one line: `KeyError: 'r' (plug.py:6)`."""
+    frames = extract_tb(error.__traceback__)
+    where = f" ({Path(frames[-1].filename).name}:{frames[-1].lineno})" if frames else ""
+    return f"{type(error).__name__}: {' '.join(str(error).split())}{where}"
 
 
 class DesignError(M3edaError):

@@ -141,7 +141,9 @@ _RULES: tuple[_Rule, ...] = (
     _rule(r"library file \S+, section definition \S+ not found", _says(State.MODEL_MISSING)),
     _rule(r"could not find (?:include|library) file .*", _says(State.MODEL_MISSING)),
     _rule(r"unknown subckt: (?P<line>.*)", _subcircuit),
-    _rule(r"^Error on line(?: (?P<number>\d+).*)?:\s*\n\s*(?P<line>.*)\n\s*(?P<why>.*)", _substitute),
+    _rule(
+        r"^Error on line(?: (?P<number>\d+).*)?:\s*\n\s*(?P<line>.*)\n\s*(?P<why>.*)", _substitute
+    ),
     _rule(r"^Too few parameters for subcircuit.*", _says(State.PARSE_ERROR)),
     _rule(
         r"^Error: (Mismatch of .subckt .*)\n(?:.*\n)*?Check line (.*)",

@@ -39,7 +39,9 @@ class Recipe:
     initial: int = 0
     """Random points of a region before the network plans; 0 is d + 2."""
     hidden: int = 64
+    """Units of each hidden layer."""
     batch: int = 64
+    """Trials in one training step."""
     steps: int = 40
     """Adam steps after each trial."""
     candidates: int = 2000

@@ -112,6 +112,6 @@ class Corners:
 def _corner(point: dict[str, Value]) -> Corner:
     """A corner of the grid; its name tells every axis."""
     process = str(point.pop(PROCESS, ""))
-    parts = [f"{axis}{value:g}" if isinstance(value, float) else f"{axis}{value}"
+    parts = [f"{axis}{value:.12g}" if isinstance(value, float) else f"{axis}{value}"
              for axis, value in point.items()]  # fmt: skip
     return Corner("_".join([process, *parts] if process else parts), process, dict(point))

@@ -41,7 +41,7 @@ def _load(path: Path, chain: tuple[Path, ...], exclusive: Exclusive) -> Document
 
 def _extended(document: Document) -> list[str]:
     """The names under `extends`: one, or a list."""
-    names = document.data.get("extends", [])
+    names = document.data.get("extends") or []
     names = [names] if isinstance(names, str) else names
     if isinstance(names, list) and all(isinstance(name, str) for name in names):
         return names

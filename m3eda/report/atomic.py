@@ -10,6 +10,7 @@ import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TextIO
 
 from m3eda.errors import StorageError
 
@@ -50,6 +51,19 @@ def make_directory(path: Path) -> Path:
     return path
 
 
+def check_writable(path: Path) -> None:
+    """Raise StorageError where `write_atomic` could not write `path`, without touching it."""
+    with storing(path):
+        target = Path(os.path.realpath(path))
+        if target.is_dir():
+            raise IsADirectoryError(errno.EISDIR, "it is a directory")
+        target.parent.stat()
+        if not target.parent.is_dir():
+            raise NotADirectoryError(errno.ENOTDIR, "Not a directory")
+        if not os.access(target if target.exists() else target.parent, os.W_OK):
+            raise PermissionError(errno.EACCES, "it is read-only")
+
+
 @contextmanager
 def storing(path: Path) -> Iterator[None]:
     """Every OSError of the body as one StorageError that names `path`."""
@@ -62,6 +76,17 @@ def storing(path: Path) -> Iterator[None]:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
             cause = "the disk is full" if error.errno == errno.ENOSPC else "the quota is used up"
         raise StorageError(f"{path}: cannot be written: {cause}") from error
+
+
+def silence(stream: TextIO) -> None:
+    """Send what `stream` still holds, and what follows, to nowhere: its reader has gone.
+
+    Without this Python would fail to flush it on the way out, and exit with 120.
+    """
+    with contextlib.suppress(OSError, ValueError):
+        descriptor = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(descriptor, stream.fileno())
+        os.close(descriptor)
 
 
 def _holds(path: Path, data: bytes) -> bool:

@@ -19,13 +19,11 @@ import jinja2.meta
 import jinja2.nodes
 import jinja2.sandbox
 
+from m3eda.design.templates import library_folder
 from m3eda.design.ties import values_at
 from m3eda.design.types import Corner, Design, Sizing, Technology, Testbench, Value
 from m3eda.errors import DesignError, Mistake
 from m3eda.simulate.types import Deck
-
-GIVEN = frozenset({"technology", "corner", "temp"})
-"""Names every template may use beside the design's parameters and conditions."""
 
 _INCLUDE = re.compile(
     r"""^(?P<head>\s*\.(?:include|inc|lib)\s+)(?P<path>"[^"\n]*"|'[^'\n]*'|[^\s"']+)(?P<tail>.*)$""",
@@ -48,15 +46,6 @@ def number(value: Any) -> Any:
     if isinstance(value, bool) or not isinstance(value, float):
         return value
     return str(int(value)) if value.is_integer() and abs(value) < 1e15 else repr(value)
-
-
-def library_folder() -> Path | None:
-    """The circuit library's folder, shipped as package `m3eda_templates`."""
-    try:
-        import m3eda_templates
-    except ImportError:
-        return None
-    return Path(m3eda_templates.__file__ or "").parent
 
 
 def template_environment(folders: tuple[Path, ...]) -> jinja2.Environment:
