@@ -4,23 +4,26 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Generator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
 from m3eda.design.types import Design, Sizing, Value
 from m3eda.errors import DesignError, ExitCode, Mistake, StorageError
-from m3eda.flow import Prepared, Project, prepare
+from m3eda.flow import FAILED, Prepared, Project, prepare
 from m3eda.ledger import Ledger
 from m3eda.loop import Command, End, run_directory
+from m3eda.report.atomic import check_writable, silence
 from m3eda.report.depfile import write_depfile
 from m3eda.report.package import Written, write_outputs
 from m3eda.report.summary import Summary, Tally, summarize
 from m3eda.report.terminal import Display, DisplayKind, make_display
+from m3eda.simulate.failures import SystematicFailure, exit_code_of, explain, kept_name
 from m3eda.simulate.trial import Trial
 
 
@@ -53,20 +56,48 @@ def size_command(project: Project, options: SizeOptions) -> ExitCode:
         project, run_dir, jobs=options.jobs, resume=options.resume, fresh=options.fresh
     )
     try:
+        _check_outputs(prepared, options)
         if options.depfile is not None:
             _write_depfile(prepared, run_dir, options)
         display = make_display(options.display)
         with display:
             summary = _drive(prepared, display, options)
             written = _write(prepared, summary, run_dir, options)
-            display.finish(summary, written)
+            with _perhaps_unread():
+                display.finish(summary, written)
+    except SystematicFailure as failure:
+        raise failure.located(prepared.run.design, run_dir / FAILED) from failure
     finally:
         prepared.close()
-    if options.json or options.stream:
-        _print_summary(summary, written, lines=options.stream)
-    if summary.ending is End.INTERRUPTED and not options.quiet:
-        _say("interrupted; run the same command again to go on where it stopped")
+    with _perhaps_unread():
+        if options.json or options.stream:
+            _print_summary(summary, written, lines=options.stream)
+        if summary.ending is End.INTERRUPTED and not options.quiet:
+            _say("interrupted; run the same command again to go on where it stopped")
     return exit_code(summary)
+
+
+@contextlib.contextmanager
+def _perhaps_unread() -> Iterator[None]:
+    """Where the reader of the output has gone, the result stands in the files all the same."""
+    try:
+        yield
+    except BrokenPipeError:
+        silence(sys.stdout)
+        silence(sys.stderr)
+
+
+def _check_outputs(prepared: Prepared, options: SizeOptions) -> None:
+    """Before anything is simulated: can the outputs be written, and is none of them an input?"""
+    inputs = {path.resolve() for path in [*prepared.files, prepared.ledger.path]}
+    for option, path in (("-o", options.output), ("--depfile", options.depfile)):
+        if path is None:
+            continue
+        if path.resolve() in inputs:
+            text = f"{option} {path}: would overwrite a file that the run reads"
+            raise DesignError([Mistake(text, hint="name another file")])
+        inputs.add(path.resolve())
+        check_writable(path)
 
 
 def exit_code(summary: Summary) -> ExitCode:
@@ -87,7 +118,8 @@ def _drive(prepared: Prepared, display: Display, options: SizeOptions) -> Summar
     display.start(design, design.agent.budget)
     trials = size(run)
     ending = End.INTERRUPTED
-    with contextlib.suppress(KeyboardInterrupt), contextlib.closing(trials):
+    stops = contextlib.suppress(KeyboardInterrupt, BrokenPipeError)
+    with stops, contextlib.closing(trials):
         ending = _consume(trials, lambda trial: _heard(trial, prepared, tally, display, options))
     return summarize(
         design,
@@ -118,7 +150,8 @@ def _heard(
     replayed = len(prepared.run.trials) <= prepared.run.replayed
     tally.add(trial, replayed=replayed)
     display.update(trial, tally.best, replayed=replayed)
-    prepared.project.plugins.manager.hook.trial_finished(design=prepared.run.design, trial=trial)
+    told = {"design": prepared.run.design, "trial": trial}
+    prepared.project.plugins.call("trial_finished", lambda _: told)
     if options.stream:
         from m3eda.report.text import trial_json
 
@@ -229,7 +262,8 @@ def _sizing_of(file: Path) -> dict[str, Value]:
 
 def check_command(project: Project, out: IO[str], *, as_json: bool, sizing: Sizing) -> ExitCode:
     """Run one point and print what each measure gave, with the reason where it gave nothing."""
-    evaluator = project.evaluator(keep_failed=Path(tempfile.mkdtemp(prefix="m3eda-check-")))
+    failed = Path(tempfile.gettempdir()) / f"m3eda-check-{os.getpid()}"
+    evaluator = project.evaluator(keep_failed=failed)
     whole = evaluator.complete({**project.nominal_sizing(), **sizing})
     result = next(evaluator.evaluate([whole]))[project.design.nominal.name]
     if as_json:
@@ -247,9 +281,11 @@ def check_command(project: Project, out: IO[str], *, as_json: bool, sizing: Sizi
         print_line(out, plain_text(parameter_table(design, trial)))
         print_line(out, plain_text(measure_table(design, trial)))
     if result.reason:
-        place = evaluator.keep_failed
-        _say(f"{result.state.value}: {result.reason}\n  the deck and its log: {place}")
-        return ExitCode.BAD_INPUT
+        kept = failed / kept_name(result.reason.partition(": ")[0], result.state)
+        hint = f"the deck and its log: {kept}" if kept.is_dir() else ""
+        error = DesignError(explain(project.design, result.state, result.reason, hint))
+        error.exit_code = exit_code_of(result.state)
+        raise error
     return ExitCode.SPECS_MET
 
 

@@ -11,19 +11,24 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from m3eda.agents.guard import make_agent
 from m3eda.agents.types import Agent
-from m3eda.design import load_design, local_plugins
+from m3eda.design import load_design, local_plugins, mistake_at
 from m3eda.design.snapshot import circuit_hash, design_hash, dump
 from m3eda.design.space import Space
 from m3eda.design.types import Design, Sizing
-from m3eda.errors import StorageError
+from m3eda.design.yamlfile import nearest
+from m3eda.errors import DesignError, M3edaError, PluginError, StorageError, cause
 from m3eda.ledger import Ledger, Segment, StoredTrial
 from m3eda.loop import Run
 from m3eda.plugins import Plugins
-from m3eda.simulate.evaluator import Evaluator
+from m3eda.simulate.evaluator import LADDER, Evaluator
 from m3eda.simulate.files import content_hash, included_files
 from m3eda.simulate.render import Renderer, template_folders, template_names
 from m3eda.simulate.types import Simulator
+
+FAILED = "failed"
+"""Where a run directory keeps the first failed deck of each kind."""
 
 
 @dataclass(frozen=True)
@@ -45,17 +50,22 @@ class Project:
             path,
             plugins.measures,
             plugins.technologies,
-            lambda template, _: template_names(template, template_folders(template, path)),
+            lambda template, _: template_names(template, template_folders(template, path.resolve())),
         )
-        project = cls(_overridden(design, overrides), plugins)
-        plugins.look_up("simulators", project.design.simulator.name)
-        plugins.look_up("agents", project.design.agent.name)
-        return project
+        _check_choices(path, design, plugins, overrides)
+        return cls(_overridden(design, overrides), plugins)
 
     def simulator(self) -> Simulator:
         """The simulator the design names, built with its options."""
         choice = self.design.simulator
-        built: Simulator = self.plugins.look_up("simulators", choice.name)(choice.options)
+        factory = self.plugins.look_up("simulators", choice.name)
+        try:
+            built: Simulator = factory(choice.options)
+        except M3edaError:
+            raise
+        except Exception as error:  # a stranger's code may raise anything
+            text = f"simulator {choice.name} cannot be built: {cause(error)}"
+            raise PluginError(text) from error
         return built
 
     def evaluator(self, **settings: Any) -> Evaluator:
@@ -66,10 +76,7 @@ class Project:
         )
 
     def agent(self, design: Design) -> Agent:
-        choice = design.agent
-        factory = self.plugins.look_up("agents", choice.name)
-        agent: Agent = factory(design, choice.seed, choice.options)
-        return agent
+        return make_agent(self.plugins.look_up("agents", design.agent.name), design)
 
     def nominal_sizing(self) -> Sizing:
         """The designer's start, or the centre of every range."""
@@ -115,7 +122,7 @@ def prepare(
     """
     if resume and not (run_dir / "ledger.sqlite").is_file():
         raise StorageError(f"{run_dir}: nothing to resume there; leave --resume out to begin")
-    evaluator = project.evaluator(jobs=jobs, keep_failed=run_dir / "failed")
+    evaluator = project.evaluator(jobs=jobs, keep_failed=run_dir / FAILED)
     sizing = evaluator.complete(project.nominal_sizing())
     files = project.files(sizing)
     contents = [content_hash(path) for path in files if path.suffix not in {".yaml", ".yml"}]
@@ -172,6 +179,31 @@ def _trials_of(ledger: Ledger, recipe: str) -> list[StoredTrial]:
 
 def _without_limits(design: Design) -> Design:
     return replace(design, agent=replace(design.agent, budget=1, seconds=None), description="")
+
+
+def _check_choices(
+    file: Path, design: Design, plugins: Plugins, overrides: Mapping[str, Any]
+) -> None:
+    """Refuse an agent, simulator or step of the ladder that nobody knows."""
+    mistakes = []
+    for key, hook, name in (
+        ("simulator", "simulators", design.simulator.name),
+        ("agent", "agents", design.agent.name),
+    ):
+        table = plugins.table(hook)
+        if overrides.get(key) is not None:
+            table.look_up(overrides[key])
+        elif name not in table:
+            text = f"no {key} is called '{name}'"
+            mistakes.append(mistake_at(file, (key, "name"), text, table.hint(name)))
+    for index, step in enumerate(design.failures.ladder):
+        if step not in LADDER:
+            path = ("failures", "ladder", index)
+            text = f"no step of the ladder is called '{step}'"
+            hint = nearest(step, LADDER) or f"known: {', '.join(LADDER)}"
+            mistakes.append(mistake_at(file, path, text, hint))
+    if mistakes:
+        raise DesignError(mistakes)
 
 
 def _overridden(design: Design, overrides: Mapping[str, Any]) -> Design:

@@ -17,16 +17,14 @@ from m3eda.agents.types import Agent
 from m3eda.design.scoring import bounds
 from m3eda.design.space import Space
 from m3eda.design.types import Design, Limits, Sizing, Spec
-from m3eda.errors import ExitCode, SimulatorBroken
 from m3eda.ledger import Ledger, StoredTrial
 from m3eda.simulate.evaluator import Evaluator
+from m3eda.simulate.failures import SystematicFailure
 from m3eda.simulate.trial import CornerResult, Trial, score
 from m3eda.simulate.types import State
 
 REPEATS_ALLOWED = 100
 """Known points an agent may ask for in a row before the run ends."""
-
-_INPUT_FAULTS = {State.PARSE_ERROR, State.MODEL_MISSING, State.VECTOR_MISSING}
 
 
 class End(str, Enum):
@@ -81,8 +79,8 @@ def size(run: Run) -> Generator[Trial, Command | None, End]:
     """Size `run.design`: yields each trial as it is told, returns why the run ended.
 
     `send()` takes a `Command` between trials. Without an objective the first trial that meets every
-    spec ends the run; with one, the rest of the budget goes to bettering it. Raises SimulatorBroken
-    where every first point fails in the same way, and StorageError where the ledger cannot be
+    spec ends the run; with one, the rest of the budget goes to bettering it. Raises
+    SystematicFailure where every first point fails in the same way, and StorageError where the ledger cannot be
     written; what was simulated before is stored.
     """
     state = _Progress(run)
@@ -90,12 +88,13 @@ def size(run: Run) -> Generator[Trial, Command | None, End]:
     recalled = state.already_good()
     while True:
         ending = state.ending()
-        if ending is not None:
-            return ending
-        sizings = state.affordable(recalled or agent.ask(run.design.agent.batch))
+        sizings: list[Sizing] = []
+        if ending is None:
+            sizings = state.affordable(recalled or agent.ask(run.design.agent.batch))
         recalled = []
         if not sizings:
-            return End.EXHAUSTED
+            state.check_systematic(len(run.trials))
+            return ending or End.EXHAUSTED
         told: list[Trial] = []
         commands: list[Command] = []
         for trial in state.trials_of(sizings):
@@ -233,28 +232,20 @@ class _Progress:
         key = _key(sizing)
         self._repeats = self._repeats + 1 if key in self._seen else 0
         self._seen.add(key)
-        self._check_systematic()
+        self.check_systematic(self.run.design.failures.stop_after_same_error)
         return trial
 
-    def _check_systematic(self) -> None:
-        """Stop where every first point fails in the same way: going on would burn the budget."""
-        limit = self.run.design.failures.stop_after_same_error
+    def check_systematic(self, count: int) -> None:
+        """Stop where the first `count` points, all there are, fail in the same way.
+
+        Going on would burn the budget. Raises SystematicFailure.
+        """
         trials = self.run.trials
-        if not limit or len(trials) != limit:
+        if not count or len(trials) != count or not self.run.design.failures.stop_after_same_error:
             return
         first = trials[0]
-        if first.state is State.COMPLETE or any(not _same_failure(first, t) for t in trials):
-            return
-        raise systematic_failure(first, limit)
-
-
-def systematic_failure(trial: Trial, count: int) -> SimulatorBroken:
-    """The error that ends a run whose first `count` points all failed like `trial`."""
-    points = "the first point" if count == 1 else f"each of the first {count} points"
-    error = SimulatorBroken(f"{points} failed with {trial.state.value}: {trial.reason}")
-    if trial.state in _INPUT_FAULTS:
-        error.exit_code = ExitCode.BAD_INPUT
-    return error
+        if first.state is not State.COMPLETE and all(_same_failure(first, t) for t in trials):
+            raise SystematicFailure(trials)
 
 
 def tightened_specs(run: Run) -> dict[str, Spec]:

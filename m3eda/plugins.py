@@ -19,7 +19,7 @@ from typing import Any
 import pluggy
 
 from m3eda import hookspecs
-from m3eda.errors import PluginError
+from m3eda.errors import M3edaError, PluginError, cause
 
 GROUP = "m3eda"
 
@@ -49,9 +49,14 @@ class Table(dict[str, Any]):
     def look_up(self, name: str) -> Any:
         """The thing named `name`. Raises PluginError that lists the known names."""
         if name not in self:
-            known = ", ".join(sorted(self)) or "none"
-            raise PluginError(f"no {self.word} is called '{name}' (known: {known})")
+            raise PluginError(f"no {self.word} is called '{name}' ({self.hint(name)})")
         return self[name]
+
+    def hint(self, name: str) -> str:
+        """The nearest known name, else all of them."""
+        from m3eda.design.yamlfile import nearest  # PyYAML: not needed for `m3eda --help`
+
+        return nearest(name, self) or f"known: {', '.join(sorted(self)) or 'none'}"
 
 
 class Plugins:
@@ -69,7 +74,7 @@ class Plugins:
         try:
             self.manager.check_pending()
         except pluggy.PluginValidationError as error:
-            raise PluginError(f"a plugin implements an unknown hook: {error}") from error
+            raise PluginError(self._unknown_hook(error.plugin)) from error
 
     @property
     def names(self) -> list[str]:
@@ -93,22 +98,37 @@ class Plugins:
 
     def commands(self) -> list[Any]:
         found: list[Any] = []
-        self.manager.hook.register_commands(register=found.append)
+        self.call("register_commands", lambda owner: {"register": found.append})
         return found
 
     def look_up(self, hook: str, name: str) -> Any:
         """The simulator, agent, measure or technology of that name. Raises PluginError."""
+        return self.table(hook).look_up(name)
+
+    def table(self, hook: str) -> Table:
         table = getattr(self, hook)
         assert isinstance(table, Table)
-        return table.look_up(name)
+        return table
+
+    def call(self, hook: str, arguments: Callable[[str], Mapping[str, Any]]) -> None:
+        """Call a hook on one plugin after the other, the oldest first, with `arguments(owner)`.
+
+        Raises PluginError that names the plugin whose code fails.
+        """
+        for impl in getattr(self.manager.hook, hook).get_hookimpls():
+            owner = self._names[impl.plugin]
+            given = arguments(owner)
+            try:
+                impl.function(**{name: given[name] for name in impl.argnames})
+            except M3edaError:
+                raise
+            except Exception as error:  # a stranger's code may raise anything
+                raise PluginError(f"plugin {owner}: {hook} raised {cause(error)}") from error
 
     def _table(self, hook: str, word: str) -> Table:
         if hook not in self._tables:
             table = Table(word)
-            caller = getattr(self.manager.hook, f"register_{hook}")
-            # one plugin at a time, oldest first, so that each name is known with its owner
-            for impl in caller.get_hookimpls():
-                impl.function(register=table.register_for(self._names[impl.plugin]))
+            self.call(f"register_{hook}", lambda owner: {"register": table.register_for(owner)})
             self._tables[hook] = table
         return self._tables[hook]
 
@@ -119,9 +139,24 @@ class Plugins:
             raise PluginError(f"plugin {name}: {' '.join(str(error).split())}") from error
         self._names[plugin] = name
 
+    def _unknown_hook(self, plugin: Any) -> str:
+        from m3eda.design.yamlfile import nearest
+
+        known = [name for name, thing in vars(hookspecs).items() if hasattr(thing, "m3eda_spec")]
+        wrong = [h.name for h in self.manager.get_hookcallers(plugin) or () if not h.has_spec()]
+        hint = nearest(wrong[0], known) or f"known: {', '.join(known)}"
+        return f"plugin {self._names[plugin]}: there is no hook '{wrong[0]}' ({hint})"
+
     @staticmethod
     def _chosen_entries() -> list[EntryPoint]:
-        found = {entry.name: entry for entry in entry_points(group=GROUP)}
+        found: dict[str, EntryPoint] = {}
+        for entry in entry_points(group=GROUP):
+            other = found.setdefault(entry.name, entry)
+            if other.value != entry.value:
+                raise PluginError(
+                    f"two plugins are called '{entry.name}': {_distribution(other)} and "
+                    f"{_distribution(entry)}; remove one of them"
+                )
         chosen = os.environ.get("M3EDA_PLUGINS")
         if chosen is None:
             return list(found.values())
@@ -138,10 +173,9 @@ class Plugins:
     def _load(entry: EntryPoint) -> Any:
         try:
             return entry.load()
-        except Exception as error:  # a stranger's module may raise anything
+        except (Exception, SystemExit) as error:  # a stranger's module may raise anything
             raise PluginError(
-                f"plugin {entry.name} ({_distribution(entry)}) does not load: "
-                f"{type(error).__name__}: {error}"
+                f"plugin {entry.name} ({_distribution(entry)}) does not load: {cause(error)}"
             ) from error
 
 
@@ -161,6 +195,9 @@ def _load_file(path: Path) -> ModuleType:
     sys.modules[name] = module
     try:
         spec.loader.exec_module(module)
-    except Exception as error:  # a stranger's module may raise anything
-        raise PluginError(f"{path}: does not load: {type(error).__name__}: {error}") from error
+    except SyntaxError as error:
+        place = f"{path}:{error.lineno}:{error.offset}"
+        raise PluginError(f"{place}: does not load: {error.msg}") from error
+    except (Exception, SystemExit) as error:  # a stranger's module may raise anything
+        raise PluginError(f"{path}: does not load: {cause(error)}") from error
     return module

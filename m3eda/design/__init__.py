@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from m3eda.design.expressions import Expression, ExpressionError
+    from m3eda.design.extends import mistake_at
     from m3eda.design.jsonschema import json_schema
     from m3eda.design.load import load_design, local_plugins
     from m3eda.design.types import Design
@@ -21,6 +22,7 @@ __all__ = [
     "json_schema",
     "load_design",
     "local_plugins",
+    "mistake_at",
 ]
 
 _HOMES = {
@@ -30,6 +32,7 @@ _HOMES = {
     "json_schema": "jsonschema",
     "load_design": "load",
     "local_plugins": "load",
+    "mistake_at": "extends",
 }
 
 

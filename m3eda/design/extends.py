@@ -20,6 +20,13 @@ def load_yaml(path: Path, exclusive: Exclusive | None = None) -> Document:
     return _load(path, (), exclusive or {})
 
 
+def mistake_at(path: Path, where: KeyPath, message: str, hint: str = "") -> Mistake:
+    """A mistake that only shows once the design at `path` is loaded, at its place in the file."""
+    place = load_yaml(path).place(where)
+    key = ".".join(map(str, where))
+    return Mistake(message, place.file, place.line, place.column, key, hint)
+
+
 def _load(path: Path, chain: tuple[Path, ...], exclusive: Exclusive) -> Document:
     document = read_yaml(path)
     here = path.resolve()

@@ -17,7 +17,8 @@ from typing import Protocol
 from m3eda.design.functions import FunctionTable
 from m3eda.design.ties import complete
 from m3eda.design.types import Corner, Design, Sizing, Testbench
-from m3eda.errors import StorageError
+from m3eda.errors import M3edaError, StorageError, cause
+from m3eda.simulate.failures import kept_name
 from m3eda.simulate.files import content_hash
 from m3eda.simulate.measurer import Measurer
 from m3eda.simulate.process import kill_running
@@ -72,7 +73,12 @@ class Evaluator:
                 self.design.simulator.name,
                 self.version,
                 sorted(self.design.simulator.options.items()),
+                [content_hash(path) for path in self.design.plugins],
             ]
+        )
+        policy = self.design.failures
+        self._policy = json.dumps(
+            [self.design.simulator.timeout, policy.retries, list(policy.ladder)]
         )
 
     @property
@@ -185,12 +191,17 @@ class Evaluator:
         """One testbench at one corner: from the store, or simulated and stored."""
         deck = self._renderer.deck(testbench, corner, sizing)
         key = self._key(deck)
-        stored = self.store.simulation(key) if self.store else None
-        if stored is not None:
-            return replace(stored, runs=0)
+        # what a longer time or other retries might change is kept apart
+        policy_key = f"{key}+{hashlib.sha256(self._policy.encode()).hexdigest()[:16]}"
+        for known in (key, policy_key) if self.store else ():
+            stored = self.store.simulation(known) if self.store else None
+            if stored is not None:
+                return replace(stored, runs=0)
         result = self._with_retries(deck)
         if self.store and not (abandoned is not None and abandoned.is_set()):
-            self.store.add_simulation(key, testbench.name, corner.name, result)
+            fixed = result.runs == 1 and result.state not in _RELAXED | {State.TIMEOUT}
+            where = key if fixed else policy_key
+            self.store.add_simulation(where, testbench.name, corner.name, result)
         return result
 
     def _with_retries(self, deck: Deck) -> CornerResult:
@@ -206,17 +217,33 @@ class Evaluator:
         return replace(result, runs=attempt + 1)
 
     def _run(self, deck: Deck) -> CornerResult:
-        rundir = Path(tempfile.mkdtemp(prefix="m3eda-"))
+        rundir = _run_directory()
         try:
-            waveforms = self.simulator.run(deck, rundir, self.design.simulator.timeout)
-            return self._measured(deck, waveforms)
+            return self._measured(deck, self._simulated(deck, rundir))
         except SimulationFailed as failure:
             self._keep(rundir, deck.testbench, failure)
             return self._failed(deck, failure)
-        except OSError as error:
-            raise StorageError(f"{rundir}: cannot simulate there: {error.strerror}") from error
         finally:
             shutil.rmtree(rundir, ignore_errors=True)
+
+    def _simulated(self, deck: Deck, rundir: Path) -> Waveforms:
+        """Run the simulator; what its code raises against the contract is a crash of its own."""
+        name = self.design.simulator.name
+        try:
+            waveforms = self.simulator.run(deck, rundir, self.design.simulator.timeout)
+        except (SimulationFailed, M3edaError):
+            raise
+        except OSError as error:
+            where = error.filename or rundir
+            text = f"{where}: simulator {name} stopped: {error.strerror or error}"
+            raise StorageError(text) from error
+        except Exception as error:  # a stranger's code may raise anything
+            reason = f"simulator {name} raised {cause(error)}"
+            raise SimulationFailed(State.CRASH, reason, rundir=rundir) from error
+        if not isinstance(waveforms, Waveforms):
+            kind = type(waveforms).__name__
+            raise SimulationFailed(State.CRASH, f"simulator {name} gave a {kind}, not Waveforms")
+        return waveforms
 
     def _measured(self, deck: Deck, waveforms: Waveforms) -> CornerResult:
         measures, reasons = self._measurer.measure(deck.testbench, deck.values, waveforms)
@@ -239,7 +266,7 @@ class Evaluator:
         """Keep the first failed deck and log of each kind, for the user to look at."""
         if self.keep_failed is None:
             return
-        place = self.keep_failed / f"{testbench}-{failure.state.value.replace(' ', '-')}"
+        place = self.keep_failed / kept_name(testbench, failure.state)
         if place.exists():
             return
         small = shutil.ignore_patterns("*.raw")
@@ -257,6 +284,14 @@ class Evaluator:
         for path in deck.files:
             digest.update(content_hash(path).encode())
         return digest.hexdigest()
+
+
+def _run_directory() -> Path:
+    try:
+        return Path(tempfile.mkdtemp(prefix="m3eda-"))
+    except OSError as error:
+        where = error.filename or "the directory for temporary files (TMPDIR)"
+        raise StorageError(f"{where}: cannot be written: {error.strerror}") from error
 
 
 def _relaxed(deck: Deck, options: Sequence[str]) -> Deck:

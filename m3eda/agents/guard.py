@@ -1,0 +1,111 @@
+"""Stands between the loop and any agent: what breaks the contract becomes one clear error."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from m3eda.agents.types import Agent, AgentFactory
+from m3eda.design.types import Design, Parameter, Sizing
+from m3eda.errors import M3edaError, PluginError, cause
+from m3eda.simulate.trial import Trial
+
+
+def make_agent(factory: AgentFactory, design: Design) -> Agent:
+    """The agent that `design` names, guarded. Raises PluginError where it cannot be built."""
+    if not design.free:
+        return OnePoint()
+    choice = design.agent
+    try:
+        return GuardedAgent(factory(design, choice.seed, choice.options), design)
+    except M3edaError:
+        raise
+    except Exception as error:  # a stranger's code may raise anything
+        raise PluginError(f"agent {choice.name} cannot be built: {cause(error)}") from error
+
+
+class OnePoint:
+    """Asks for the only sizing that a design without free parameters has."""
+
+    def __init__(self) -> None:
+        self._asked = False
+
+    def ask(self, n: int) -> list[Sizing]:
+        first, self._asked = not self._asked, True
+        return [{}] if first else []
+
+    def tell(self, trials: Sequence[Trial]) -> None: ...
+
+
+class GuardedAgent:
+    """An agent whose faults are told by its name, and whose proposals are checked."""
+
+    def __init__(self, agent: Agent, design: Design) -> None:
+        self._agent = agent
+        self._name = design.agent.name
+        self._free = {parameter.name: parameter for parameter in design.free}
+
+    def ask(self, n: int) -> list[Sizing]:
+        """The agent's proposals. Raises PluginError where one is no sizing of this design."""
+        try:
+            asked: Any = self._agent.ask(n)
+        except M3edaError:
+            raise
+        except Exception as error:  # a stranger's code may raise anything
+            raise PluginError(f"agent {self._name}: ask() raised {cause(error)}") from error
+        if not isinstance(asked, Sequence) or not all(isinstance(s, Mapping) for s in asked):
+            raise self._wrong(f"a {type(asked).__name__}", "a list of mappings, name to value")
+        for sizing in asked:
+            self._check(sizing)
+        return list(asked)
+
+    def tell(self, trials: Sequence[Trial]) -> None:
+        try:
+            self._agent.tell(trials)
+        except M3edaError:
+            raise
+        except Exception as error:  # a stranger's code may raise anything
+            raise PluginError(f"agent {self._name}: tell() raised {cause(error)}") from error
+
+    def _check(self, sizing: Mapping[str, Any]) -> None:
+        missing = [name for name in self._free if name not in sizing]
+        unknown = [str(name) for name in sizing if name not in self._free]
+        if missing or unknown:
+            given = ", ".join(map(str, sizing)) or "nothing"
+            raise self._wrong(f"values for {given}", f"one for each of {', '.join(self._free)}")
+        for name, parameter in self._free.items():
+            if not allowed(parameter, sizing[name]):
+                raise self._wrong(f"{name} = {sizing[name]!r}", _allowed_text(parameter))
+
+    def _wrong(self, what: str, right: str) -> PluginError:
+        return PluginError(f"agent {self._name}: ask() gave {what} (expected {right})")
+
+
+def allowed(parameter: Parameter, value: Any) -> bool:
+    """True where `value` is one that the free `parameter` may take, but for rounding."""
+    if parameter.choices:
+        return value in parameter.choices or (
+            _is_number(value)
+            and any(_is_number(c) and math.isclose(value, c) for c in parameter.choices)
+        )
+    low, high = parameter.minimum, parameter.maximum
+    if not _is_number(value) or low is None or high is None:
+        return False
+    room = 1e-9 * max(abs(low), abs(high))
+    if not low - room <= value <= high + room:
+        return False
+    steps = (value - low) / parameter.step if parameter.step else 0.0
+    return abs(steps - round(steps)) < 1e-3
+
+
+def _is_number(value: Any) -> bool:
+    # numpy's float64 is a float; its other scalars would be written into decks by their repr
+    return isinstance(value, (int, float)) and math.isfinite(value)
+
+
+def _allowed_text(parameter: Parameter) -> str:
+    if parameter.choices:
+        return f"one of its {len(parameter.choices)} choices, such as {parameter.choices[0]!r}"
+    step = f" in steps of {parameter.step:g}" if parameter.step else ""
+    return f"{parameter.minimum:g} to {parameter.maximum:g}{step}"
