@@ -228,7 +228,7 @@ def given_sizing(project: Project, assignments: tuple[str, ...], file: Path | No
 
     values: dict[str, Value] = {}
     if file is not None:
-        values.update(_sizing_of(file))
+        values.update(_sizing_of(project, file))
     for assignment in assignments:
         name, equals, text = assignment.partition("=")
         if not equals or name not in project.design.parameters:
@@ -248,16 +248,25 @@ def given_sizing(project: Project, assignments: tuple[str, ...], file: Path | No
         try:
             values[name] = text if words else parse(text)
         except ValueError as error:
-            raise DesignError([Mistake(f"--set {assignment}: {error}")]) from error
+            hint = getattr(error, "hint", "")
+            raise DesignError([Mistake(f"--set {assignment}: {error}", hint=hint)]) from error
     return {name: value for name, value in values.items() if name in project.design.parameters}
 
 
-def _sizing_of(file: Path) -> dict[str, Value]:
+def _sizing_of(project: Project, file: Path) -> dict[str, Value]:
     try:
-        data = json.loads(file.read_text(encoding="utf-8"))
-        return dict(data["sizing"])
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise DesignError([Mistake(f"is no sizing.json of m3eda: {error}", file)]) from error
+        values = dict(json.loads(file.read_text(encoding="utf-8"))["sizing"])
+    except OSError as error:
+        raise DesignError([Mistake(f"cannot be read: {error.strerror}", file)]) from error
+    except (ValueError, KeyError, TypeError) as error:
+        raise DesignError([Mistake("is no sizing.json of m3eda", file)]) from error
+    for name, parameter in project.design.parameters.items():
+        words = any(isinstance(choice, str) for choice in parameter.choices)
+        value = values.get(name, "" if words else 0.0)
+        if isinstance(value, str) is not words or not isinstance(value, (str, int, float)):
+            right = f"one of {', '.join(map(str, parameter.choices))}" if words else "a number"
+            raise DesignError([Mistake(f"is {value!r}", file, key=f"sizing.{name}", hint=right)])
+    return values
 
 
 def check_command(project: Project, out: IO[str], *, as_json: bool, sizing: Sizing) -> ExitCode:

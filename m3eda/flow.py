@@ -50,7 +50,9 @@ class Project:
             path,
             plugins.measures,
             plugins.technologies,
-            lambda template, _: template_names(template, template_folders(template, path.resolve())),
+            lambda template, _: template_names(
+                template, template_folders(template, path.resolve())
+            ),
         )
         _check_choices(path, design, plugins, overrides)
         return cls(_overridden(design, overrides), plugins)
@@ -208,7 +210,9 @@ def _check_choices(
 
 def _overridden(design: Design, overrides: Mapping[str, Any]) -> Design:
     given = {key: value for key, value in overrides.items() if value is not None}
-    agent: dict[str, Any] = {k: given[k] for k in ("budget", "seconds", "seed", "batch") if k in given}
+    agent: dict[str, Any] = {
+        k: given[k] for k in ("budget", "seconds", "seed", "batch") if k in given
+    }
     simulator: dict[str, Any] = {k: given[k] for k in ("timeout",) if k in given}
     if "agent" in given and given["agent"] != design.agent.name:
         agent |= {"name": given["agent"], "options": {}}

@@ -80,8 +80,8 @@ def size(run: Run) -> Generator[Trial, Command | None, End]:
 
     `send()` takes a `Command` between trials. Without an objective the first trial that meets every
     spec ends the run; with one, the rest of the budget goes to bettering it. Raises
-    SystematicFailure where every first point fails in the same way, and StorageError where the ledger cannot be
-    written; what was simulated before is stored.
+    SystematicFailure where every first point fails in the same way, and StorageError where the
+    ledger cannot be written; what was simulated before is stored.
     """
     state = _Progress(run)
     agent = state.fresh_agent()

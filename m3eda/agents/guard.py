@@ -85,17 +85,17 @@ class GuardedAgent:
 def allowed(parameter: Parameter, value: Any) -> bool:
     """True where `value` is one that the free `parameter` may take, but for rounding."""
     if parameter.choices:
-        return value in parameter.choices or (
-            _is_number(value)
-            and any(_is_number(c) and math.isclose(value, c) for c in parameter.choices)
-        )
+        if not _is_number(value):
+            return value in parameter.choices
+        numbers = [choice for choice in parameter.choices if not isinstance(choice, str)]
+        return any(math.isclose(value, number) for number in numbers)
     low, high = parameter.minimum, parameter.maximum
     if not _is_number(value) or low is None or high is None:
         return False
     room = 1e-9 * max(abs(low), abs(high))
     if not low - room <= value <= high + room:
         return False
-    steps = (value - low) / parameter.step if parameter.step else 0.0
+    steps = float(value - low) / parameter.step if parameter.step else 0.0
     return abs(steps - round(steps)) < 1e-3
 
 

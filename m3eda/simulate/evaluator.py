@@ -12,7 +12,7 @@ from collections.abc import Generator, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol, cast
 
 from m3eda.design.functions import FunctionTable
 from m3eda.design.ties import complete
@@ -230,7 +230,7 @@ class Evaluator:
         """Run the simulator; what its code raises against the contract is a crash of its own."""
         name = self.design.simulator.name
         try:
-            waveforms = self.simulator.run(deck, rundir, self.design.simulator.timeout)
+            waveforms: Any = self.simulator.run(deck, rundir, self.design.simulator.timeout)
         except (SimulationFailed, M3edaError):
             raise
         except OSError as error:
@@ -243,7 +243,7 @@ class Evaluator:
         if not isinstance(waveforms, Waveforms):
             kind = type(waveforms).__name__
             raise SimulationFailed(State.CRASH, f"simulator {name} gave a {kind}, not Waveforms")
-        return waveforms
+        return cast(Waveforms, waveforms)
 
     def _measured(self, deck: Deck, waveforms: Waveforms) -> CornerResult:
         measures, reasons = self._measurer.measure(deck.testbench, deck.values, waveforms)
