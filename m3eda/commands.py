@@ -89,14 +89,14 @@ def _perhaps_unread() -> Iterator[None]:
 
 def _check_outputs(prepared: Prepared, options: SizeOptions) -> None:
     """Before anything is simulated: can the outputs be written, and is none of them an input?"""
-    inputs = {path.resolve() for path in [*prepared.files, prepared.ledger.path]}
+    inputs = {os.path.realpath(path) for path in [*prepared.files, prepared.ledger.path]}
     for option, path in (("-o", options.output), ("--depfile", options.depfile)):
         if path is None:
             continue
-        if path.resolve() in inputs:
+        if os.path.realpath(path) in inputs:
             text = f"{option} {path}: would overwrite a file that the run reads"
             raise DesignError([Mistake(text, hint="name another file")])
-        inputs.add(path.resolve())
+        inputs.add(os.path.realpath(path))
         check_writable(path)
 
 

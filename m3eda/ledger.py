@@ -318,6 +318,8 @@ def _readable_rows(path: Path, table: str) -> Iterator[tuple[Any, ...]]:
     """Rows of `table` until the damage; none where the file is no database at all."""
     connection = sqlite3.connect(f"{path.absolute().as_uri()}?mode=rw", uri=True)
     try:
+        # without this SQLite reads nothing of a file that is shorter than its header says
+        connection.execute("PRAGMA writable_schema=ON")
         # row by row from both ends: damage in the middle then costs only the pages it sits on
         for order in ("ASC", "DESC"):
             try:

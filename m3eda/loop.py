@@ -13,6 +13,7 @@ from dataclasses import dataclass, field, replace
 from enum import Enum
 from pathlib import Path
 
+from m3eda.agents.guard import allowed
 from m3eda.agents.types import Agent
 from m3eda.design.scoring import bounds
 from m3eda.design.space import Space
@@ -288,12 +289,7 @@ def _key(sizing: Sizing) -> tuple[object, ...]:
 
 def _inside(design: Design, sizing: Sizing) -> bool:
     """True where every free value of `sizing` is one that the design's space has."""
-    space = Space(design)
-    try:
-        again = space.sizing(space.unit(sizing))
-    except (KeyError, ValueError):
-        return False
-    return all(sizing[name] == again[name] for name in space.names)
+    return all(allowed(parameter, sizing.get(parameter.name)) for parameter in design.free)
 
 
 def run_directory(design: Design) -> Path:

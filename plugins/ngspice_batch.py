@@ -115,6 +115,8 @@ class NgspiceBatch:
 
     def _environment(self, rundir: Path) -> dict[str, str]:
         added = {"NGSPICE_MEAS_PRECISION": "16", "OMP_THREAD_LIMIT": "1", "LC_NUMERIC": "C"}
+        if "HOME" not in os.environ:
+            added["HOME"] = str(rundir)  # ngspice 39 dies of SIGSEGV without one
         if self._spiceinit not in ("", "none"):
             shutil.copyfile(self._spiceinit, rundir / ".spiceinit")
             added["SPICE_USERINIT_DIR"] = str(rundir)

@@ -4,9 +4,14 @@ from __future__ import annotations
 
 import os
 import shutil
+import subprocess
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+
+from m3eda.cli import run
+from tests.helpers import write_rc
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -24,6 +29,29 @@ def shared() -> Path:
     if folder is None:
         pytest.skip("needs the shared models: set M3EDA_SHARED, or lay them beside the checkout")
     return folder
+
+
+@pytest.fixture
+def rc(tmp_path: Path) -> Path:
+    """A folder with a small design: an RC low-pass filter."""
+    return write_rc(tmp_path)
+
+
+@pytest.fixture
+def here(
+    rc: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Callable[..., subprocess.CompletedProcess[str]]:
+    """Runs the command line in this process, in the folder of `rc`.
+
+    To start Python once for each of many mistakes would take longer than all else.
+    """
+
+    def command(*arguments: str) -> subprocess.CompletedProcess[str]:
+        monkeypatch.chdir(rc)
+        code = int(run(list(arguments)))
+        return subprocess.CompletedProcess(arguments, code, *capsys.readouterr())
+
+    return command
 
 
 @pytest.fixture(autouse=True)

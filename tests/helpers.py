@@ -1,7 +1,10 @@
-"""Small designs and simulators for tests that need no real simulator."""
+"""Small designs, simulators that need no program, and the command line as a user runs it."""
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
@@ -70,3 +73,69 @@ class DividerSimulator:
             "i(v1)": np.array([-1.0 / (r1 + r2)]),
         }
         return Waveforms((Analysis("op", vectors),), seconds=1e-6)
+
+
+RC = """\
+* RC low-pass filter
+v1 in 0 dc 0 ac 1
+r1 in out {{ r }}
+c1 out 0 {{ c }}
+.ac dec 20 1 10meg
+.end
+"""
+RC_DESIGN = """\
+m3eda: 1
+design: rc
+testbenches: {ac: rc.cir.j2}
+parameters:
+  r: {min: 1k, max: 100k, series: E24, unit: Ohm}
+  c: {min: 100p, max: 100n, scale: log, unit: F}
+measures:
+  f3db: {testbench: ac, expr: bandwidth_3db(v(out)), unit: Hz}
+  far: {testbench: ac, expr: "gain_at(v(out), 1meg)", unit: V/V}
+specs:
+  f3db: {target: 10k, tolerance: 200}
+  far: {max: 0.011}
+agent: {name: random, budget: 400, seed: 3}
+"""
+"""Random search with this seed meets both specs at its 24th point."""
+
+
+def m3eda(*arguments: object, cwd: Path, **environment: str) -> subprocess.CompletedProcess[str]:
+    """`m3eda` in a process of its own, run to its end."""
+    return subprocess.run(
+        [sys.executable, "-m", "m3eda", *map(str, arguments)],
+        cwd=cwd, env={**os.environ, **environment}, capture_output=True, text=True, timeout=120,
+        stdin=subprocess.DEVNULL, check=False,
+    )  # fmt: skip
+
+
+def started(*arguments: object, cwd: Path, **environment: str) -> subprocess.Popen[str]:
+    """`m3eda` in a process of its own, to be watched, interrupted or killed."""
+    return subprocess.Popen(
+        [sys.executable, "-m", "m3eda", *map(str, arguments)],
+        cwd=cwd, env={**os.environ, **environment}, text=True, stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+    )  # fmt: skip
+
+
+def write_rc(folder: Path) -> Path:
+    """The RC filter's design and template in `folder`."""
+    (folder / "rc.cir.j2").write_text(RC)
+    (folder / "design.yaml").write_text(RC_DESIGN)
+    return folder
+
+
+def changed(folder: Path, before: str, after: str, file: str = "design.yaml") -> None:
+    """Replace `before`, which must be there, in a file of `folder`."""
+    text = (folder / file).read_text()
+    assert before in text
+    (folder / file).write_text(text.replace(before, after))
+
+
+def only_line(done: subprocess.CompletedProcess[str]) -> str:
+    """The one line on stderr, without the program's name."""
+    lines = done.stderr.splitlines()
+    assert len(lines) == 1, done.stderr
+    assert lines[0].startswith("m3eda: "), done.stderr
+    return lines[0].removeprefix("m3eda: ")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 import shutil
 import signal
@@ -16,54 +15,9 @@ import pytest
 
 from m3eda.ledger import Ledger
 from tests.conftest import ROOT
+from tests.helpers import RC, changed, m3eda
 
 pytestmark = pytest.mark.simulator
-
-RC = """\
-* RC low-pass filter
-v1 in 0 dc 0 ac 1
-r1 in out {{ r }}
-c1 out 0 {{ c }}
-.ac dec 20 1 10meg
-.end
-"""
-DESIGN = """\
-m3eda: 1
-design: rc
-testbenches: {ac: rc.cir.j2}
-parameters:
-  r: {min: 1k, max: 100k, series: E24, unit: Ohm}
-  c: {min: 100p, max: 100n, scale: log, unit: F}
-measures:
-  f3db: {testbench: ac, expr: bandwidth_3db(v(out)), unit: Hz}
-  far: {testbench: ac, expr: "gain_at(v(out), 1meg)", unit: V/V}
-specs:
-  f3db: {target: 10k, tolerance: 200}
-  far: {max: 0.011}
-agent: {name: random, budget: 400, seed: 3}
-"""
-
-
-def m3eda(*arguments: object, cwd: Path, **environment: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "m3eda", *map(str, arguments)],
-        cwd=cwd, env={**os.environ, **environment}, capture_output=True, text=True, timeout=120,
-        stdin=subprocess.DEVNULL, check=False,
-    )  # fmt: skip
-
-
-@pytest.fixture
-def rc(tmp_path: Path) -> Path:
-    """A folder with a small design."""
-    (tmp_path / "rc.cir.j2").write_text(RC)
-    (tmp_path / "design.yaml").write_text(DESIGN)
-    return tmp_path
-
-
-def changed(folder: Path, before: str, after: str) -> None:
-    text = (folder / "design.yaml").read_text()
-    assert before in text
-    (folder / "design.yaml").write_text(text.replace(before, after))
 
 
 def test_size_meets_the_specs_and_writes_everything(rc):

@@ -106,7 +106,7 @@ class History:
         return np.array(kept).reshape(len(kept), self.space.dimension)
 
     def propose(self, points: FloatArray) -> list[Sizing]:
-        """Mark unit points, shape (n, d), as asked and turn them into sizings."""
+        """Mark snapped unit points, shape (n, d), as asked and turn them into sizings."""
         self._asked.update(self.space.keys(points))
         return [self.space.sizing(point) for point in points]
 

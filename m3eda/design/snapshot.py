@@ -26,12 +26,13 @@ def _adapter() -> TypeAdapter[Design]:
 def dump(design: Design) -> str:
     """`design` as JSON text that `restore` reads."""
     # a whole number where the type says float is no fault
-    return _adapter().dump_json(design, warnings=False).decode()
+    data = _adapter().dump_python(design, mode="json", warnings=False)
+    return json.dumps(data)  # unlike pydantic it can write a path that is not UTF-8
 
 
 def restore(text: str) -> Design:
     """The design behind the JSON of `dump`."""
-    return _adapter().validate_json(text)
+    return _adapter().validate_python(json.loads(text))
 
 
 def design_hash(design: Design, contents: Iterable[str]) -> str:

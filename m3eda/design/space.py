@@ -18,6 +18,10 @@ from m3eda.design.types import Design, Parameter, Sizing, Value
 FloatArray = NDArray[np.float64]
 
 
+_DIGITS = 9
+"""Decimals of a continuous unit coordinate by which two points are told apart."""
+
+
 def tidy(value: float) -> float:
     """`value` rounded to 12 significant digits, so that 37 steps of 0.1p read 3.7e-12."""
     return float(f"{value:.12g}")
@@ -37,7 +41,8 @@ class Axis:
             self._choices = tuple(ordered)
             self.levels: float = len(self._choices)
             return
-        assert parameter.minimum is not None and parameter.maximum is not None
+        assert parameter.minimum is not None
+        assert parameter.maximum is not None
         self._low, self._high = parameter.minimum, parameter.maximum
         self._log = parameter.scale == "log"
         self._step = parameter.step or 0.0
@@ -73,7 +78,14 @@ class Axis:
         if self._choices:
             last = len(self._choices) - 1
             return (np.minimum(np.floor(x * (last + 1)), last) + 0.5) / (last + 1)
-        return self._units(self._numbers(x)) if self._step or self.levels == 1 else x
+        if self._step or self.levels == 1:
+            return self._units(self._numbers(x))
+        # the middle of a label's cell: the rounding of values must not lead to another label
+        middle = np.round(x, _DIGITS) + 0.0
+        if self.parameter.start is None:
+            return middle
+        start = self.unit(self.parameter.start)  # the designer's own number, to its last digit
+        return np.where(middle == np.round(start, _DIGITS), start, middle)
 
     def label(self, x: FloatArray) -> FloatArray:
         """A number for each unit coordinate, shape (n,): equal where the values are equal."""
@@ -81,7 +93,7 @@ class Axis:
             return np.minimum(np.floor(x * len(self._choices)), len(self._choices) - 1)
         if self._step:
             return self._index(self._raw(x))
-        return np.round(x, 9) + 0.0  # no negative zero
+        return np.round(x, _DIGITS) + 0.0  # no negative zero
 
     def _raw(self, x: FloatArray) -> FloatArray:
         if self._log:
@@ -160,6 +172,13 @@ class Space:
                 columns.append(column[:, None])
         return np.hstack(columns)
 
+    def unit_slopes(self, slopes: FloatArray) -> FloatArray:
+        """Slopes by `features`, (n, f), as slopes by unit points, (n, d); 0 by a word."""
+        widths = [int(axis.levels) if axis.categorical else 1 for axis in self.axes]
+        first = np.cumsum([0, *widths[:-1]])
+        numeric = np.array([not axis.categorical for axis in self.axes], dtype=float)
+        return np.asarray(slopes[:, first] * numeric)
+
     def start(self) -> FloatArray | None:
         """The designer's own start as a unit point, shape (d,), or None where none is given.
 
@@ -168,12 +187,14 @@ class Space:
         given = [axis.parameter.start is not None for axis in self.axes]
         if not any(given):
             return None
-        return self.snap(
+        rows = self.snap(
             [
                 axis.unit(axis.parameter.start) if axis.parameter.start is not None else 0.5
                 for axis in self.axes
             ]
-        )[0]
+        )
+        point: FloatArray = rows[0]
+        return point
 
     def centre(self) -> FloatArray:
         """The designer's start, or the centre of the cube, shape (d,)."""

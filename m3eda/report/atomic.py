@@ -26,14 +26,14 @@ def write_atomic(path: Path, content: str | bytes) -> bool:
     with storing(path):
         target = Path(os.path.realpath(path))
         try:
-            mode = target.stat().st_mode
+            mode = os.stat(path).st_mode  # of a pipe, `target` is only a description
         except FileNotFoundError:
             _replace(target, data, None)
             return True
         if stat.S_ISDIR(mode):
             raise IsADirectoryError(errno.EISDIR, "it is a directory")
         if not stat.S_ISREG(mode):
-            target.write_bytes(data)
+            path.write_bytes(data)
             return True
         if _holds(target, data):
             return False
@@ -54,6 +54,8 @@ def make_directory(path: Path) -> Path:
 def check_writable(path: Path) -> None:
     """Raise StorageError where `write_atomic` could not write `path`, without touching it."""
     with storing(path):
+        if path.exists() and not path.is_file() and not path.is_dir():
+            return  # a device or a pipe
         target = Path(os.path.realpath(path))
         if target.is_dir():
             raise IsADirectoryError(errno.EISDIR, "it is a directory")

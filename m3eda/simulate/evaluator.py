@@ -12,7 +12,7 @@ from collections.abc import Generator, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Protocol, cast
+from typing import Any, Protocol
 
 from m3eda.design.functions import FunctionTable
 from m3eda.design.ties import complete
@@ -36,6 +36,8 @@ LADDER: Mapping[str, str] = {
 """Relaxed options of `failures.ladder`, as `.option` text, tried in order on non-convergence."""
 
 _RELAXED = {State.NO_CONVERGENCE, State.CRASH}
+_LEAST_ROOM = 1 << 14
+"""Bytes free on a disk below which it counts as full: simulators do not say why they stop."""
 
 
 class Store(Protocol):
@@ -221,6 +223,7 @@ class Evaluator:
         try:
             return self._measured(deck, self._simulated(deck, rundir))
         except SimulationFailed as failure:
+            _check_room(rundir)
             self._keep(rundir, deck.testbench, failure)
             return self._failed(deck, failure)
         finally:
@@ -243,7 +246,7 @@ class Evaluator:
         if not isinstance(waveforms, Waveforms):
             kind = type(waveforms).__name__
             raise SimulationFailed(State.CRASH, f"simulator {name} gave a {kind}, not Waveforms")
-        return cast(Waveforms, waveforms)
+        return waveforms
 
     def _measured(self, deck: Deck, waveforms: Waveforms) -> CornerResult:
         measures, reasons = self._measurer.measure(deck.testbench, deck.values, waveforms)
@@ -292,6 +295,15 @@ def _run_directory() -> Path:
     except OSError as error:
         where = error.filename or "the directory for temporary files (TMPDIR)"
         raise StorageError(f"{where}: cannot be written: {error.strerror}") from error
+
+
+def _check_room(rundir: Path) -> None:
+    """A run that fails on a full disk says nothing about its sizing. Raises StorageError."""
+    if shutil.disk_usage(rundir).free < _LEAST_ROOM:
+        raise StorageError(
+            f"{rundir.parent}: the disk is full; free some room, or set TMPDIR to another place, "
+            "and run the same command again to go on"
+        )
 
 
 def _relaxed(deck: Deck, options: Sequence[str]) -> Deck:
