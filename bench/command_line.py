@@ -77,7 +77,9 @@ def main() -> None:
     options = parser.parse_args()
     rows = [help_row(3 if options.smallest else 15)]
     rows += [size_row(seed) for seed in range(1, 2 if options.smallest else 6)]
-    print(f"{'command':16} {'seconds':>8} {'simulations':>12} {'outside simulator':>18} {'exit':>5}")
+    print(
+        f"{'command':16} {'seconds':>8} {'simulations':>12} {'outside simulator':>18} {'exit':>5}"
+    )
     for row in rows:
         share = f"{row.outside:.0%}" if row.simulations else "-"
         print(

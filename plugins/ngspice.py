@@ -22,7 +22,8 @@ def ngspice(options: Mapping[str, Value] | None = None) -> Simulator:
     """The ngspice simulator. Raises DesignError where an option is not one."""
     from m3eda_plugins.ngspice_batch import NgspiceBatch  # numpy: not needed for `m3eda --help`
 
-    return NgspiceBatch(options)
+    simulator: Simulator = NgspiceBatch(options)
+    return simulator
 
 
 @hookimpl

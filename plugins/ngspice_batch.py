@@ -168,9 +168,10 @@ def _judged(
 
 def _read(path: Path) -> list[Result]:
     try:
-        return results(read_raw(path))
+        found: list[Result] = results(read_raw(path))
     except (FileNotFoundError, RawFileError):
         return []
+    return found
 
 
 def _progress(found: list[Result]) -> str:

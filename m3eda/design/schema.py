@@ -154,7 +154,7 @@ class SpecEntry(LimitsEntry):
 
 
 class ObjectiveEntry(Entry):
-    """What to improve once every spec is met; of several, each must get better than the best so far."""
+    """What to improve once every spec is met; of several, each must beat the best so far."""
 
     minimize: Words = Field(default=[], description="A measure, or a list of them.")
     maximize: Words = Field(default=[], description="A measure, or a list of them.")
