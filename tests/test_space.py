@@ -122,11 +122,6 @@ def test_words_become_columns_at_unit_distance_and_numbers_stay():
     np.testing.assert_allclose(gaps, 1.0 - np.eye(3))
 
 
-def test_slopes_by_words_are_zero():
-    space = space_of(PARAMETERS[6], PARAMETERS[3])
-    np.testing.assert_array_equal(space.unit_slopes(np.array([[1.0, 2.0, 3.0, 4.0]])), [[0.0, 4.0]])
-
-
 def test_the_size_of_a_space_is_the_number_of_its_points():
     assert space_of(PARAMETERS[4], PARAMETERS[5]).size == 15
     assert space_of(PARAMETERS[0], PARAMETERS[5]).size == np.inf

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Protocol
 
 import numpy as np
 
 from m3eda.agents.gp import GaussianProcess
 from m3eda.design.space import FloatArray, Space
+
+Score = Callable[[FloatArray, float], FloatArray]
+"""Unit points, shape (n, d), and a floor to a score each, shape (n,), larger is better; -inf is
+allowed where the score lies below the floor."""
 
 _LOG_ROOT_2PI = 0.5 * math.log(2.0 * math.pi)
 
@@ -57,41 +60,17 @@ class Model:
         mean, deviation = self.process.predict(inputs)
         return log_interval(mean, np.sqrt(deviation**2 + self.doubt), self.low, self.high)
 
-    def slopes(self, inputs: FloatArray) -> tuple[FloatArray, FloatArray]:
-        """log P, shape (n,), and its slopes by the inputs, shape (n, f)."""
-        mean, own, carry = self.process.predict_with_slopes(inputs)
-        deviation = np.sqrt(own**2 + self.doubt)
-        value = log_interval(mean, deviation, self.low, self.high)
-        by_mean, by_deviation = np.zeros_like(mean), np.zeros_like(mean)
-        for bound, sign in ((self.low, 1.0), (self.high, -1.0)):
-            if math.isfinite(bound):
-                z = (bound - mean) / deviation
-                ratio = sign * np.exp(-0.5 * z * z - _LOG_ROOT_2PI - value) / deviation
-                by_mean += ratio
-                by_deviation += z * ratio
-        return value, carry(by_mean, by_deviation * own / deviation)
-
-
-class Score(Protocol):
-    """What `Search` maximises."""
-
-    def __call__(self, points: FloatArray, floor: float) -> FloatArray:
-        """A score each of (n, d) unit points, larger is better; -inf is allowed below `floor`."""
-        ...
-
-    def slopes(self, points: FloatArray) -> FloatArray:
-        """Slopes of the score by the unit points, shape (n, d)."""
-        ...
-
 
 class AllSpecs:
     """log P(all specs hold), the outputs taken as independent of each other."""
 
     def __init__(self, space: Space, models: Sequence[Model]) -> None:
-        self._space, self._models = space, models
+        self._space, self._models = space, list(models)
 
     def __call__(self, points: FloatArray, floor: float) -> FloatArray:
         inputs = self._space.features(points)
+        if floor == -math.inf:
+            return self._complete(inputs)
         total = np.zeros(len(points))
         for model in self._models:
             # every term is at most 0: what is below the floor already stays below
@@ -100,26 +79,26 @@ class AllSpecs:
                 total[alive] += model.log_probability(inputs[alive])
         return np.where(total > floor, total, -np.inf)
 
-    def slopes(self, points: FloatArray) -> FloatArray:
-        inputs = self._space.features(points)
-        total = np.zeros_like(inputs)
-        for model in self._models:
-            total += model.slopes(inputs)[1]
-        return self._space.unit_slopes(total)
+    def _complete(self, inputs: FloatArray) -> FloatArray:
+        """Every term of every point; models that rule out most go first from here on."""
+        terms = [model.log_probability(inputs) for model in self._models]
+        order = sorted(range(len(terms)), key=lambda k: float(terms[k].mean()))
+        self._models = [self._models[k] for k in order]
+        return np.sum(terms, axis=0) if terms else np.zeros(len(inputs))
 
 
 class Search:
-    """Maximises a score over the grid: random points, an evolutionary search, steepest ascent."""
+    """Maximises a score over the grid: random points, then an evolutionary search.
 
-    wide = 200
-    near = 200
-    children = 100
-    before = 3
-    """Generations before the ascent."""
-    after = 3
+    Half of the points come from around good trials, and the search is short on purpose: a more
+    exact maximum lies far out, where the models know nothing, and took more simulations.
+    """
+
+    wide = 400
+    near = 400
+    generations = 6
+    children = 150
     elite = 24
-    climbers = 12
-    climbs = 25
 
     def __init__(self, space: Space, rng: np.random.Generator) -> None:
         self.space, self.rng = space, rng
@@ -135,13 +114,9 @@ class Search:
         near = self._mutate(near, np.exp(rng.uniform(math.log(0.01), math.log(0.3), self.near)))
         for rows in (near, rng.random((self.wide, d))):
             points, scores = self._merge(score, points, scores, rows)
-        for generation in range(self.before):
+        for generation in range(self.generations):
             rows = self._children(points, 0.2 * 0.7**generation)
             points, scores = self._merge(score, points, scores, rows)
-        rows = self._climb(score, points[: self.climbers])
-        points, scores = self._merge(score, points, scores, rows)
-        for _ in range(self.after):
-            points, scores = self._merge(score, points, scores, self._children(points, 0.02))
         return points, scores
 
     def _merge(
@@ -158,20 +133,6 @@ class Search:
             distinct.setdefault(key, index)
         kept = list(distinct.values())[: self.elite]
         return points[kept], scores[kept]
-
-    def _climb(self, score: Score, points: FloatArray) -> FloatArray:
-        """Points after ascent within the cube, grids left aside; step sizes as in Adam."""
-        mean, square = np.zeros_like(points), np.zeros_like(points)
-        for step in range(self.climbs):
-            slope = score.slopes(points)
-            mean = 0.8 * mean + 0.2 * slope
-            square = 0.9 * square + 0.1 * slope * slope
-            size = 0.1 * 0.9**step
-            scaled = (mean / (1.0 - 0.8 ** (step + 1))) / (
-                np.sqrt(square / (1.0 - 0.9 ** (step + 1))) + 1e-9
-            )
-            points = np.clip(points + size * scaled, 0.0, 1.0)
-        return points
 
     def _children(self, parents: FloatArray, reach: float) -> FloatArray:
         rng, k = self.rng, self.children

@@ -27,7 +27,7 @@ VALIDITY_PRIOR = gp.Prior(noise=-3.0, noise_spread=1.0)
 VALIDITY_DOUBT = 0.1
 LEAST_VALUES = 3
 """Values of a measure below which it is not modelled."""
-MOST_POINTS = 400
+MOST_POINTS = 200
 """Points a model holds; the nearest to the best trials are kept."""
 MOST_FITTED = 200
 """Points that hyperparameters are fitted on."""

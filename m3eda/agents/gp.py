@@ -11,7 +11,6 @@ and the rest stay near zero. The variance of the signal is profiled out of the l
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -171,28 +170,7 @@ class GaussianProcess:
     def predict(self, points: FloatArray) -> tuple[FloatArray, FloatArray]:
         """Mean and standard deviation of the noise-free output at (m, f) points, each (m,)."""
         kernel, _ = _matern(self._z, points @ self._mixing)
-        return self._moments(kernel, self._root @ kernel)
-
-    def predict_with_slopes(
-        self, points: FloatArray
-    ) -> tuple[FloatArray, FloatArray, Callable[[FloatArray, FloatArray], FloatArray]]:
-        """As `predict`, and a function that carries slopes by mean and by deviation, each (m,), to
-        slopes by the points, shape (m, f)."""
-        z = points @ self._mixing
-        kernel, steepness = _matern(self._z, z)
         v = self._root @ kernel
-        mean, deviation = self._moments(kernel, v)
-
-        def carry(by_mean: FloatArray, by_deviation: FloatArray) -> FloatArray:
-            share = by_deviation * self._deviation**2 / deviation
-            by_kernel = by_mean * self._weights[:, None] - share * (self._root.T @ v)
-            pull = by_kernel * steepness
-            by_z = pull.T @ self._z - pull.sum(axis=0)[:, None] * z
-            return np.asarray(by_z @ self._mixing.T)
-
-        return mean, deviation, carry
-
-    def _moments(self, kernel: FloatArray, v: FloatArray) -> tuple[FloatArray, FloatArray]:
         known = np.einsum("ij,ij->j", v, v)
         return self._weights @ kernel, self._deviation * np.sqrt(np.maximum(1.0 - known, 1e-10))
 

@@ -172,13 +172,6 @@ class Space:
                 columns.append(column[:, None])
         return np.hstack(columns)
 
-    def unit_slopes(self, slopes: FloatArray) -> FloatArray:
-        """Slopes by `features`, (n, f), as slopes by unit points, (n, d); 0 by a word."""
-        widths = [int(axis.levels) if axis.categorical else 1 for axis in self.axes]
-        first = np.cumsum([0, *widths[:-1]])
-        numeric = np.array([not axis.categorical for axis in self.axes], dtype=float)
-        return np.asarray(slopes[:, first] * numeric)
-
     def start(self) -> FloatArray | None:
         """The designer's own start as a unit point, shape (d,), or None where none is given.
 
