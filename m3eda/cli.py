@@ -139,7 +139,7 @@ def cli() -> None:
 @click.option("-n", "--dry-run", is_flag=True, help="Print the decks and the cost; run nothing.")
 def size(design: Path, dry_run: bool, as_json: bool, **options: Any) -> ExitCode:
     """Find sizes that meet every spec of DESIGN, a design.yaml."""
-    from m3eda import commands
+    from m3eda import commands, inspection
     from m3eda.flow import Project
 
     if options["resume"] and options["fresh"]:
@@ -147,7 +147,7 @@ def size(design: Path, dry_run: bool, as_json: bool, **options: Any) -> ExitCode
     own = ("agent", "simulator", "budget", "seconds", "seed", "batch", "timeout")
     project = Project.load(design, **{key: options.pop(key) for key in own})
     if dry_run:
-        commands.dry_run(project, sys.stdout)
+        inspection.dry_run(project, sys.stdout)
         return ExitCode.SPECS_MET
     return commands.size_command(project, commands.SizeOptions(json=as_json, **options))
 
@@ -168,12 +168,12 @@ def check(
     as_json: bool,
 ) -> ExitCode:
     """Check DESIGN, simulate one point, and print what each measure gave."""
-    from m3eda import commands
+    from m3eda import inspection
     from m3eda.flow import Project
 
     project = Project.load(design, simulator=simulator, timeout=timeout)
-    values = commands.given_sizing(project, assignments, sizing)
-    return commands.check_command(project, sys.stdout, as_json=as_json, sizing=values)
+    values = inspection.given_sizing(project, assignments, sizing)
+    return inspection.check_command(project, sys.stdout, as_json=as_json, sizing=values)
 
 
 @cli.command()
@@ -185,12 +185,12 @@ def render(
     design: Path, assignments: tuple[str, ...], sizing: Path | None, testbench: str | None
 ) -> ExitCode:
     """Print the decks of DESIGN as a simulator will read them."""
-    from m3eda import commands
+    from m3eda import inspection
     from m3eda.flow import Project
 
     project = Project.load(design)
-    values = commands.given_sizing(project, assignments, sizing)
-    commands.render_command(project, sys.stdout, values, testbench)
+    values = inspection.given_sizing(project, assignments, sizing)
+    inspection.render_command(project, sys.stdout, values, testbench)
     return ExitCode.SPECS_MET
 
 

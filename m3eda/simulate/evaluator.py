@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
 
+from m3eda import __version__
 from m3eda.design.functions import FunctionTable
 from m3eda.design.ties import complete
 from m3eda.design.types import Corner, Design, Sizing, Testbench
@@ -72,6 +73,7 @@ class Evaluator:
         self._renderer = Renderer(self.design, self._measurer.wanted)
         self._recipe = json.dumps(
             [
+                __version__,  # another version may measure otherwise
                 self.design.simulator.name,
                 self.version,
                 sorted(self.design.simulator.options.items()),

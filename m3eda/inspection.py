@@ -1,0 +1,133 @@
+"""What `m3eda check`, `m3eda render` and a dry run do: one point, looked at."""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+from pathlib import Path
+from typing import IO
+
+from m3eda.design.types import Sizing, Value
+from m3eda.errors import DesignError, ExitCode, Mistake
+from m3eda.flow import Project
+from m3eda.simulate.failures import exit_code_of, explain, kept_name
+
+
+def dry_run(project: Project, out: IO[str]) -> None:
+    """Print every deck of the first point, and what the run would cost; simulates nothing."""
+    design = project.design
+    render_command(project, out, project.nominal_sizing(), None)
+    runs = len(design.testbenches)
+    print_line(
+        out,
+        f"* dry run: up to {design.agent.budget} sizings x {runs} "
+        f"testbench{'es' if runs > 1 else ''} x 1 corner = {design.agent.budget * runs} "
+        f"runs of {design.simulator.name}, agent {design.agent.name}, seed {design.agent.seed}",
+    )
+
+
+def render_command(project: Project, out: IO[str], sizing: Sizing, testbench: str | None) -> None:
+    """Print the decks of `sizing`, each below a comment that names its testbench."""
+    from m3eda.design.ties import complete
+    from m3eda.simulate.render import Renderer
+
+    design = project.design
+    renderer = Renderer(design)
+    chosen = [testbench] if testbench else list(design.testbenches)
+    whole = complete(design, {**project.nominal_sizing(), **sizing})
+    for name in chosen:
+        if name not in design.testbenches:
+            raise DesignError(
+                [
+                    Mistake(
+                        f"no testbench is called '{name}'",
+                        design.path,
+                        hint=f"known: {', '.join(design.testbenches)}",
+                    )
+                ]
+            )
+        deck = renderer.deck(design.testbenches[name], design.nominal, whole)
+        if len(chosen) > 1:
+            print_line(out, f"* ---- testbench {name} ----")
+        print_line(out, deck.text.rstrip("\n"))
+
+
+def given_sizing(project: Project, assignments: tuple[str, ...], file: Path | None) -> Sizing:
+    """The values of `--set name=value` over those of a sizing.json."""
+    from m3eda.units import parse
+
+    values: dict[str, Value] = {}
+    if file is not None:
+        values.update(_sizing_of(project, file))
+    for assignment in assignments:
+        name, equals, text = assignment.partition("=")
+        if not equals or name not in project.design.parameters:
+            known = ", ".join(project.design.parameters)
+            raise DesignError(
+                [
+                    Mistake(
+                        f"--set {assignment}: no parameter is called '{name}'"
+                        if equals
+                        else f"--set {assignment}: expected name=value",
+                        hint=f"parameters: {known}",
+                    )
+                ]
+            )
+        parameter = project.design.parameters[name]
+        words = any(isinstance(choice, str) for choice in parameter.choices)
+        try:
+            values[name] = text if words else parse(text)
+        except ValueError as error:
+            hint = getattr(error, "hint", "")
+            raise DesignError([Mistake(f"--set {assignment}: {error}", hint=hint)]) from error
+    return {name: value for name, value in values.items() if name in project.design.parameters}
+
+
+def _sizing_of(project: Project, file: Path) -> dict[str, Value]:
+    try:
+        values = dict(json.loads(file.read_text(encoding="utf-8"))["sizing"])
+    except OSError as error:
+        raise DesignError([Mistake(f"cannot be read: {error.strerror}", file)]) from error
+    except (ValueError, KeyError, TypeError) as error:
+        raise DesignError([Mistake("is no sizing.json of m3eda", file)]) from error
+    for name, parameter in project.design.parameters.items():
+        words = any(isinstance(choice, str) for choice in parameter.choices)
+        value = values.get(name, "" if words else 0.0)
+        if isinstance(value, str) is not words or not isinstance(value, (str, int, float)):
+            right = f"one of {', '.join(map(str, parameter.choices))}" if words else "a number"
+            raise DesignError([Mistake(f"is {value!r}", file, key=f"sizing.{name}", hint=right)])
+    return values
+
+
+def check_command(project: Project, out: IO[str], *, as_json: bool, sizing: Sizing) -> ExitCode:
+    """Run one point and print what each measure gave, with the reason where it gave nothing."""
+    failed = Path(tempfile.gettempdir()) / f"m3eda-check-{os.getpid()}"
+    evaluator = project.evaluator(keep_failed=failed)
+    whole = evaluator.complete({**project.nominal_sizing(), **sizing})
+    result = next(evaluator.evaluate([whole]))[project.design.nominal.name]
+    if as_json:
+        from m3eda.ledger import encode_result
+
+        print_line(out, json.dumps({"sizing": dict(whole), **encode_result(result)}, indent=2))
+    else:
+        from m3eda.report.tables import measure_table, parameter_table, plain_text
+        from m3eda.simulate.trial import score
+
+        trial = score(0, whole, {project.design.nominal.name: result}, project.design.specs)
+        design = project.design
+        print_line(out, f"{design.name}: one point on {evaluator.version}, {result.runs} runs")
+        print_line(out, "")
+        print_line(out, plain_text(parameter_table(design, trial)))
+        print_line(out, plain_text(measure_table(design, trial)))
+    if result.reason:
+        kept = failed / kept_name(result.reason.partition(": ")[0], result.state)
+        hint = f"the deck and its log: {kept}" if kept.is_dir() else ""
+        error = DesignError(explain(project.design, result.state, result.reason, hint))
+        error.exit_code = exit_code_of(result.state)
+        raise error
+    return ExitCode.SPECS_MET
+
+
+def print_line(out: IO[str], text: str) -> None:
+    out.write(f"{text}\n")
