@@ -90,12 +90,12 @@ class AllSpecs:
 class Search:
     """Maximises a score over the grid: random points, then an evolutionary search.
 
-    Most points come from around good trials, and the search is short on purpose: a more
+    Half of the points come from around good trials, and the search is short on purpose: a more
     exact maximum lies far out, where the models know nothing, and took more simulations.
     """
 
-    wide = 50
-    near = 600
+    wide = 400
+    near = 400
     generations = 6
     children = 150
     elite = 24

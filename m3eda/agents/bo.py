@@ -29,7 +29,7 @@ LEAST_VALUES = 3
 """Values of a measure below which it is not modelled."""
 MOST_POINTS = 200
 """Points a model holds; the nearest to the best trials are kept."""
-MOST_FITTED = 150
+MOST_FITTED = 200
 """Points that hyperparameters are fitted on."""
 REFIT = 1.1
 """Growth in points after which hyperparameters are fitted again."""
