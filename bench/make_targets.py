@@ -191,14 +191,19 @@ def make(name: str, evaluations: int, count: int, seed: int) -> dict[str, Any]:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("circuit", choices=list(FIXED))
+    parser.add_argument("circuit", choices=list(FIXED), nargs="?", default="folded_cascode")
     parser.add_argument("--evaluations", type=int, default=100_000)
     parser.add_argument("--count", type=int, default=25)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--name", help="file name without .json, <circuit>_pareto by default")
+    parser.add_argument("--smallest", action="store_true", help="few of both, into bench/results/")
     options = parser.parse_args(arguments)
+    folder = FOLDER
+    if options.smallest:
+        options.evaluations, options.count, folder = 5000, 8, FOLDER.parent / "results"
+        folder.mkdir(exist_ok=True)
     made = make(options.circuit, options.evaluations, options.count, options.seed)
-    path = FOLDER / f"{options.name or options.circuit + '_pareto'}.json"
+    path = folder / f"{options.name or options.circuit + '_pareto'}.json"
     write_list(path, made)
     print(f"{path}: {len(made['targets'])} targets; {made['note']}")
     return 0

@@ -7,6 +7,7 @@ A closed form stands for the circuit; six specs; hyperparameters are fitted on t
 
 from __future__ import annotations
 
+import argparse
 import json
 import math
 import subprocess
@@ -86,16 +87,20 @@ def import_seconds() -> float:
     return float(done.stdout)
 
 
-def main(_: Sequence[str] = ()) -> None:
-    rows = {d: [proposal_milliseconds(n, d) for n in POINTS] for d in DIMENSIONS}
+def main(arguments: Sequence[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("--smallest", action="store_true", help="7 parameters, 50 points")
+    smallest = parser.parse_args(arguments).smallest
+    points, dimensions = (POINTS[:1], DIMENSIONS[:1]) if smallest else (POINTS, DIMENSIONS)
+    rows = {d: [proposal_milliseconds(n, d) for n in points] for d in dimensions}
     startup = import_seconds()
     print("CPU ms a proposal, six specs")
-    print("parameters " + "".join(f"{n:>8} pts" for n in POINTS))
+    print("parameters " + "".join(f"{n:>8} pts" for n in points))
     for dimension, row in rows.items():
         print(f"{dimension:>10} " + "".join(f"{ms:12.1f}" for ms in row))
     print(f"import {startup:.2f} s")
     RESULT.parent.mkdir(exist_ok=True)
-    result = {"points": POINTS, "milliseconds": rows, "import_seconds": startup}
+    result = {"points": points, "milliseconds": rows, "import_seconds": startup}
     RESULT.write_text(json.dumps(result, indent=1) + "\n")
 
 
