@@ -9,7 +9,7 @@ INSTALLED := $(VENV)/.installed
 DEVELOPED := $(VENV)/.developed
 
 .PHONY: help size test install develop simulator check lint types docs bench-agents \
-        bench-time bench-proposals bench-technology bench-targets bench-smallest wheel clean
+        bench-time bench-ngspice bench-proposals bench-technology bench-targets bench-smallest wheel clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 20
@@ -45,6 +45,9 @@ bench-agents: $(DEVELOPED) simulator  ## agents compared on both lists of target
 bench-time: $(DEVELOPED) simulator  ## time of the command line and the share outside ngspice
 	$(BIN)/python -m bench.command_line $(ARGS)
 
+bench-ngspice: $(DEVELOPED) simulator  ## the back end beside a bare ngspice process
+	$(BIN)/python -m bench.ngspice_overhead $(ARGS)
+
 bench-proposals: $(DEVELOPED)  ## CPU time of a proposal of the agent bo
 	$(BIN)/python -m bench.proposal_time $(ARGS)
 
@@ -57,6 +60,7 @@ bench-targets: $(DEVELOPED) simulator  ## make Pareto targets of a circuit anew
 bench-smallest: $(DEVELOPED) simulator  ## every benchmark once at its smallest size
 	$(BIN)/python -m bench.agents --smallest
 	$(BIN)/python -m bench.command_line --smallest
+	$(BIN)/python -m bench.ngspice_overhead --smallest
 	$(BIN)/python -m bench.proposal_time --smallest
 	$(BIN)/python -m bench.technology
 	$(BIN)/python -m bench.make_targets --smallest

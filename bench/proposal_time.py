@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import json
 import math
+import statistics
 import subprocess
 import sys
 import time
@@ -18,6 +19,7 @@ from pathlib import Path
 
 import numpy as np
 
+from m3eda.agents import gp
 from m3eda.agents.bo import Bo
 from m3eda.design.space import Space
 from m3eda.design.types import NOMINAL, Design, Limits, Measure, Parameter, Sizing, Spec
@@ -27,6 +29,7 @@ POINTS = (50, 100, 200, 500)
 DIMENSIONS = (7, 14, 30)
 PROPOSALS = 12
 SPECS = 6
+GP_LIBRARY = "sklearn.gaussian_process"
 RESULT = Path(__file__).resolve().parent / "results" / "proposal_time.json"
 
 
@@ -87,10 +90,61 @@ def import_seconds() -> float:
     return float(done.stdout)
 
 
+def compare_with_library() -> None:
+    """Import and one fit of scikit-learn's Gaussian process beside our own, side by side."""
+    code = "import time; t = time.perf_counter(); import {}; print(time.perf_counter() - t)"
+    modules = {"m3eda": "m3eda.agents.bo, scipy.optimize", "scikit-learn": GP_LIBRARY}
+    imports = {
+        name: subprocess.run(
+            [sys.executable, "-c", code.format(module)],
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        ).stdout.strip()
+        for name, module in modules.items()
+    }
+    if not imports["scikit-learn"]:
+        print("scikit-learn is not installed: no comparison")
+        return
+    print("import, s: " + ", ".join(f"{name} {float(s):.2f}" for name, s in imports.items()))
+    for points, features in ((100, 7), (500, 14)):
+        own, other = fit_seconds(points, features)
+        print(f"one fit, {points} points, {features} inputs: m3eda {own:.3f} s, "
+              f"scikit-learn {other:.3f} s")  # fmt: skip
+
+
+def fit_seconds(points: int, features: int) -> tuple[float, float]:
+    """Median wall seconds of one fit of hyperparameters: our own, scikit-learn's (Matern 5/2 with
+    a length a feature, and noise)."""
+    from sklearn.gaussian_process import GaussianProcessRegressor
+    from sklearn.gaussian_process.kernels import Matern, WhiteKernel
+
+    rng = np.random.default_rng(0)
+    x = rng.random((points, features))
+    y = np.sin(3.0 * x @ rng.normal(size=features)) + 0.1 * rng.normal(size=points)
+    y = (y - y.mean()) / y.std()
+    times: list[tuple[float, float]] = []
+    for _ in range(3):
+        began = time.perf_counter()
+        gp.fit(x, y, gp.Prior())
+        middle = time.perf_counter()
+        kernel = Matern(np.ones(features), nu=2.5) + WhiteKernel(1e-3)
+        GaussianProcessRegressor(kernel).fit(x, y)
+        times.append((middle - began, time.perf_counter() - middle))
+    own, other = zip(*times, strict=True)
+    return statistics.median(own), statistics.median(other)
+
+
 def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--smallest", action="store_true", help="7 parameters, 50 points")
-    smallest = parser.parse_args(arguments).smallest
+    parser.add_argument("--library", action="store_true", help="compare with scikit-learn only")
+    options = parser.parse_args(arguments)
+    if options.library:
+        compare_with_library()
+        return
+    smallest = options.smallest
     points, dimensions = (POINTS[:1], DIMENSIONS[:1]) if smallest else (POINTS, DIMENSIONS)
     rows = {d: [proposal_milliseconds(n, d) for n in points] for d in dimensions}
     startup = import_seconds()
