@@ -86,7 +86,7 @@ def size(run: Run) -> Generator[Trial, Command | None, End]:
     """
     state = _Progress(run)
     agent = state.fresh_agent()
-    recalled = state.already_good()
+    recalled = state.already_good() or state.already_finished()
     while True:
         ending = state.ending()
         sizings: list[Sizing] = []
@@ -150,6 +150,19 @@ class _Progress:
             inside = _inside(run.design, stored.sizing)
             if inside and score(0, stored.sizing, stored.results, run.design.specs).met:
                 return [{name: stored.sizing[name] for name in Space(run.design).names}]
+        return []
+
+    def already_finished(self) -> list[Sizing]:
+        """The sizings of a run that the ledger holds to its end: its agent need not think again."""
+        run, names = self.run, Space(self.run.design).names
+        distinct: set[tuple[object, ...]] = set()
+        sizings: list[Sizing] = []
+        while (stored := self._stored.get(len(sizings))) is not None:
+            sizings.append({name: stored.sizing[name] for name in names})
+            distinct.add(_key(stored.sizing))
+            good = score(0, stored.sizing, stored.results, run.design.specs).met
+            if (good and not self.objective) or len(distinct) >= run.design.agent.budget:
+                return sizings
         return []
 
     def changed(self, design: Design) -> Agent:

@@ -160,6 +160,24 @@ def test_old_trials_are_scored_with_new_specs_before_any_simulation(tmp_path, fu
     assert simulator.runs == []
 
 
+@pytest.mark.parametrize("met", [True, False])
+def test_a_finished_run_is_told_again_without_asking_its_agent(tmp_path, functions, met):
+    specs = divider(tmp_path).specs if met else IMPOSSIBLE
+    design = divider(tmp_path, specs=specs, agent=AgentChoice("random", budget=40))
+    with Ledger(tmp_path / "run") as ledger:
+        first, ending = finish(make_run(design, functions, ledger=ledger))
+        simulator = DividerSimulator()
+        again = make_run(design, functions, simulator, ledger)
+        asked = []
+        agent = random_agent(design)
+        agent.ask = lambda n: asked.append(n) or []
+        again.make_agent = lambda _: agent
+        second, end = finish(again)
+    assert (second, end) == (first, ending)
+    assert again.replayed == len(first)
+    assert (asked, simulator.runs) == ([], [])
+
+
 def test_a_changed_budget_goes_on(tmp_path, functions):
     design = divider(tmp_path, specs=IMPOSSIBLE, agent=AgentChoice("random", budget=10))
     with Ledger(tmp_path / "run") as ledger:
