@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from m3eda import __version__
 from m3eda.agents.guard import make_agent
 from m3eda.agents.types import Agent
 from m3eda.design import load_design, local_plugins, mistake_at
@@ -149,7 +150,8 @@ def _segment(
     """The segment to go on with, or a new one; and the trials its agent hears beforehand."""
     simulator = f"{design.simulator.name} {version}"
     # a larger budget goes on with the same trials, so it is no other recipe
-    recipe = design_hash(_without_limits(design), [*contents, simulator])
+    # and another version may ask for other sizings, which must not be mixed with these
+    recipe = design_hash(_without_limits(design), [*contents, simulator, __version__])
     circuit = circuit_hash(design, [*contents, simulator])
     known = ledger.segments()
     if resume and known and known[-1].recipe.partition("+")[0] == recipe:
