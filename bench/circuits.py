@@ -23,7 +23,7 @@ from m3eda.design.load import load_design
 from m3eda.design.space import Space
 from m3eda.design.types import NOMINAL, Design, Limits, Measure, Parameter, Sizing, Spec, Testbench
 from m3eda.plugins import Plugins
-from m3eda.simulate.measurer import Measurer
+from m3eda.simulate.measurer import Measured, Measurer
 from m3eda.simulate.render import Renderer
 from m3eda.simulate.trial import CornerResult, Trial, score
 from m3eda.simulate.types import SimulationFailed, Waveforms
@@ -193,9 +193,9 @@ def from_design(path: Path, order: Mapping[str, Side]) -> Circuit:
     deck = "\n".join([title, *given, *lines[:-1], saved, lines[-1]])
 
     def measure(waveforms: Waveforms, sizing: Sizing) -> dict[str, float]:
-        measures, reasons = measurer.measure(testbench.name, sizing, waveforms)
-        measurer.derive(design.nominal, sizing, measures, reasons)
-        return measures
+        taken = Measured(*measurer.measure(testbench.name, sizing, waveforms))
+        measurer.derive(design.nominal, sizing, taken)
+        return taken.measures
 
     return Circuit(design.name, design, order, deck, measure)
 

@@ -17,6 +17,7 @@ from m3eda.agents.types import Agent
 from m3eda.design import load_design, local_plugins, mistake_at
 from m3eda.design.snapshot import circuit_hash, design_hash, dump
 from m3eda.design.space import Space
+from m3eda.design.ties import at_nominal
 from m3eda.design.types import Design, Sizing
 from m3eda.design.yamlfile import nearest
 from m3eda.errors import DesignError, M3edaError, PluginError, StorageError, cause
@@ -58,6 +59,15 @@ class Project:
         _check_choices(path, design, plugins, overrides)
         return cls(_overridden(design, overrides), plugins)
 
+    @classmethod
+    def of(cls, design: Design, **overrides: Any) -> Project:
+        """A design that is loaded already, perhaps changed since; `overrides` as in `load`."""
+        plugins = Plugins(design.plugins)
+        chosen = _overridden(design, overrides)
+        plugins.look_up("simulators", chosen.simulator.name)
+        plugins.look_up("agents", chosen.agent.name)
+        return cls(chosen, plugins)
+
     def simulator(self) -> Simulator:
         """The simulator the design names, built with its options."""
         choice = self.design.simulator
@@ -92,7 +102,7 @@ class Project:
         renderer = Renderer(design)
         found = [*design.sources, *design.plugins]
         for testbench in design.testbenches.values():
-            found += renderer.deck(testbench, design.nominal, sizing).files
+            found += renderer.deck(at_nominal(design, testbench), design.nominal, sizing).files
         if design.netlist is not None:
             found += renderer.netlist_files(sizing)
         return list(dict.fromkeys(inner for path in found for inner in included_files(path)))

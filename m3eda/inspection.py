@@ -18,11 +18,11 @@ def dry_run(project: Project, out: IO[str]) -> None:
     """Print every deck of the first point, and what the run would cost; simulates nothing."""
     design = project.design
     render_command(project, out, project.nominal_sizing(), None)
-    runs = len(design.testbenches)
+    runs = sum(len(testbench.at_points()) for testbench in design.testbenches.values())
     print_line(
         out,
         f"* dry run: up to {design.agent.budget} sizings x {runs} "
-        f"testbench{'es' if runs > 1 else ''} x 1 corner = {design.agent.budget * runs} "
+        f"simulation{'s' if runs > 1 else ''} x 1 corner = {design.agent.budget * runs} "
         f"runs of {design.simulator.name}, agent {design.agent.name}, seed {design.agent.seed}",
     )
 
@@ -36,20 +36,16 @@ def render_command(project: Project, out: IO[str], sizing: Sizing, testbench: st
     renderer = Renderer(design)
     chosen = [testbench] if testbench else list(design.testbenches)
     whole = complete(design, {**project.nominal_sizing(), **sizing})
-    for name in chosen:
-        if name not in design.testbenches:
-            raise DesignError(
-                [
-                    Mistake(
-                        f"no testbench is called '{name}'",
-                        design.path,
-                        hint=f"known: {', '.join(design.testbenches)}",
-                    )
-                ]
-            )
-        deck = renderer.deck(design.testbenches[name], design.nominal, whole)
-        if len(chosen) > 1:
-            print_line(out, f"* ---- testbench {name} ----")
+    unknown = next((name for name in chosen if name not in design.testbenches), None)
+    if unknown is not None:
+        known = f"known: {', '.join(design.testbenches)}"
+        text = f"no testbench is called '{unknown}'"
+        raise DesignError([Mistake(text, design.path, hint=known)])
+    every = [at for name in chosen for at in design.testbenches[name].at_points()]
+    for each in every:
+        deck = renderer.deck(each, design.nominal, whole)
+        if len(every) > 1:
+            print_line(out, f"* ---- testbench {each.label} ----")
         print_line(out, deck.text.rstrip("\n"))
 
 

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import fcntl
 import json
+import math
 import os
 import sqlite3
 import threading
@@ -25,7 +26,7 @@ from typing import IO, Any
 
 from m3eda.design.types import Sizing
 from m3eda.errors import StorageError
-from m3eda.simulate.trial import CornerResult
+from m3eda.simulate.trial import CornerResult, Sweep
 from m3eda.simulate.types import State
 
 FORMAT = 1
@@ -74,13 +75,32 @@ def encode_result(result: CornerResult) -> dict[str, Any]:
     """A corner's result as JSON-ready data; nan becomes null."""
     data = asdict(result)
     data["state"] = result.state.value
-    data["measures"] = {k: None if v != v else v for k, v in result.measures.items()}
+    data["measures"] = {k: _encoded(v) for k, v in result.measures.items()}
+    for sweep in data["swept"].values():
+        sweep["values"] = [_encoded(value) for value in sweep["values"]]
     return data
 
 
+def _encoded(value: float) -> float | None:
+    return None if math.isnan(value) else value
+
+
+def _decoded(value: float | None) -> float:
+    return math.nan if value is None else float(value)
+
+
 def decode_result(data: Mapping[str, Any]) -> CornerResult:
-    measures = {k: float("nan") if v is None else float(v) for k, v in data["measures"].items()}
-    return CornerResult(**{**data, "measures": measures, "state": State(data["state"])})
+    read: dict[str, Any] = {
+        "measures": {k: _decoded(v) for k, v in data["measures"].items()},
+        "state": State(data["state"]),
+        "swept": {
+            name: Sweep(
+                sweep["condition"], tuple(sweep["points"]), tuple(map(_decoded, sweep["values"]))
+            )
+            for name, sweep in data.get("swept", {}).items()
+        },
+    }
+    return CornerResult(**{**data, **read})
 
 
 class Ledger:

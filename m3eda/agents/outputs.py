@@ -26,8 +26,8 @@ class Output:
     high: float
 
     def value(self, trial: Trial) -> float:
-        """What `trial` gave; nan where the measure does not exist or is not finite."""
-        value = trial.measures.get(self.measure, math.nan)
+        """What `trial` gave at worst; nan where the measure does not exist or is not finite."""
+        value = trial.worst.get(self.measure, math.nan)
         return value if math.isfinite(value) else math.nan
 
 

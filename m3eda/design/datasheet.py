@@ -89,9 +89,7 @@ class Measures:
             self.problems.add((*path, "testbench"), f"no testbench is called '{entry.testbench}'",
                               hint)  # fmt: skip
             return None
-        needs = expression is None or bool(
-            expression.vectors or set(expression.calls) & set(self.functions)
-        )
+        needs = expression is None or bool(expression.vectors or expression.device_values)
         if not needs:
             return ""
         if len(known) == 1:

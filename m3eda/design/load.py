@@ -17,6 +17,7 @@ from m3eda.design.scalars import Number
 from m3eda.design.schema import EXCLUSIVE, REQUIRED, DesignFile
 from m3eda.design.technology import build_technology
 from m3eda.design.templates import TemplateNames, Templates
+from m3eda.design.testbenches import build_testbench
 from m3eda.design.types import (
     AgentChoice,
     Corner,
@@ -182,8 +183,7 @@ class _Loader:
             if template is None:
                 self.problems.broken.add(path)
                 continue
-            conditions = {key: plain(value) for key, value in entry.conditions.items()}
-            built[name] = Testbench(name, template, conditions)
+            built[name] = build_testbench(name, template, entry, self.problems)
         return built
 
     def _check_ties(self, known: set[str]) -> None:
@@ -221,7 +221,12 @@ class _Loader:
     def _corners(
         self, conditions: Mapping[str, Number | str], technology: Technology | None
     ) -> tuple[Corner, ...]:
-        own = {k: v for each in self.file.testbenches.values() for k, v in each.conditions.items()}
+        own = {
+            key: value[0] if isinstance(value, list) else value
+            for each in self.file.testbenches.values()
+            for key, value in each.conditions.items()
+            if value != []
+        }
         processes: Mapping[str, str] | None = technology.sections if technology else {}
         if self._section_broken("technology"):
             processes = None
@@ -254,17 +259,19 @@ class _Loader:
         for name, testbench in testbenches.items():
             path: KeyPath = ("testbenches", name)
             needed = self.templates.names(testbench.template, path)
-            self.templates.check(path, testbench.template, needed, {*common, *testbench.conditions})
+            given = {*common, *self.file.testbenches[name].conditions}
+            self.templates.check(path, testbench.template, needed, given)
             self.used.update(needed)
             seen = needed.union(
                 *(expressions[m].names for m in expressions
                   if m in measures and measures[m].testbench == name)
             )  # fmt: skip
-            self._check_unused((*path, "conditions"), testbench.conditions, seen)
+            own = self.file.testbenches[name].conditions
+            self._check_unused((*path, "conditions"), own, seen | {TEMPERATURE})
         if netlist is not None:
             needed = self.templates.names(netlist, ("netlist",))
-            first = next(iter(testbenches.values()), None)
-            given = {*common, *(first.conditions if first else ())}
+            first = next(iter(testbenches), None)
+            given = {*common, *(self.file.testbenches[first].conditions if first else ())}
             self.templates.check(("netlist",), netlist, needed, given)
             self.used.update(needed)
         self._check_unused(("parameters",), self.file.parameters, self.used)

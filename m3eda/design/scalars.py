@@ -75,6 +75,19 @@ def number_or_word(value: Any) -> Number | str:
         return word(text)
 
 
+def condition(value: Any) -> Number | str | list[Number]:
+    """A number, a word, or a list of numbers. Raises NumberError."""
+    if not isinstance(value, list):
+        return number_or_word(value)
+    try:
+        return [number(item) for item in value]
+    except AmbiguousNumber:
+        raise
+    except NumberError as error:
+        hint = "a list of conditions holds numbers; words take a testbench each"
+        raise NumberError(str(error), hint) from error
+
+
 def natural(value: Any) -> Any:
     """Free data of a file as plain values: whole numbers int, others float, true and false bool.
 

@@ -34,11 +34,21 @@ Number = Annotated[scalars.Number, PlainValidator(scalars.number), WithJsonSchem
 Scalar = Annotated[
     scalars.Number | str, PlainValidator(scalars.number_or_word), WithJsonSchema(NUMERIC)
 ]
+Condition = Annotated[
+    scalars.Number | str | list[scalars.Number],
+    PlainValidator(scalars.condition),
+    WithJsonSchema({"type": ["number", "string", "array"], "items": NUMERIC}),
+]
 Natural = Annotated[Any, BeforeValidator(scalars.natural)]
 Words = Annotated[
     list[Word],
     BeforeValidator(lambda value: [value] if isinstance(value, str) else value),
     WithJsonSchema({"type": ["string", "array"], "items": {"type": "string"}}),
+]
+Includes = Annotated[
+    dict[Word, Words],
+    BeforeValidator(lambda value: {"": value} if isinstance(value, (str, list)) else value),
+    WithJsonSchema({"type": ["string", "array", "object"]}),
 ]
 
 
@@ -62,8 +72,11 @@ class TestbenchEntry(Entry):
         description="Jinja template of the netlist: a file beside the design file, else one of "
         "the circuit library."
     )
-    conditions: dict[Name, Scalar] = Field(
-        default={}, description="Conditions of this testbench alone, over those of the design."
+    conditions: dict[Name, Condition] = Field(
+        default={},
+        description="Conditions of this testbench alone, over those of the design. One of them may "
+        "be a list of numbers: the testbench is simulated at each, and its measures are waveforms "
+        "over that condition.",
     )
 
 
@@ -202,8 +215,21 @@ class TechnologyEntry(Entry):
         description="A technology that is shipped or registered by a plugin, or a path to a "
         "technology.yaml; beside lib, a name of its own.",
     )
+    package: Word = Field(
+        default="",
+        description="Installed Python package that holds the model files: lib and includes are "
+        "then relative to its folder.",
+    )
+    install: Word = Field(
+        default="", description="What pip installs to get package; left out, its own name."
+    )
     lib: Word | None = Field(
         default=None, description="Model file; ~ and variables such as $PDK_ROOT are expanded."
+    )
+    includes: Includes = Field(
+        default={},
+        description="Model files loaded before lib: a list for every corner, or a mapping of "
+        "process corner -> list.",
     )
     sections: dict[Word, Word] = Field(
         default={}, description="Process corner -> section of lib, such as {tt: tt, ss: ss}."

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import lru_cache
 
 from m3eda.design.expressions import Expression
@@ -46,9 +47,26 @@ def values_at(
     design: Design, testbench: Testbench | None, corner: Corner, sizing: Sizing
 ) -> dict[str, Value]:
     """Every condition and parameter by name: the testbench's conditions over the design's, the
-    corner's over both. `temp` is 27 degrees C where nobody gives it."""
+    corner's over both, a sweep's point over all. `temp` is 27 degrees C where nobody gives it."""
     own = testbench.conditions if testbench else {}
-    return {"temp": 27.0, **design.conditions, **own, **corner.conditions, **sizing}
+    point = testbench.point if testbench else {}
+    return {"temp": 27.0, **design.conditions, **own, **corner.conditions, **point, **sizing}
+
+
+def nominal_point(design: Design, condition: str, points: Sequence[float]) -> float:
+    """Of a sweep's `points` the one nearest to the design's own `condition`, else to the middle."""
+    nominal = design.conditions.get(condition)
+    if not isinstance(nominal, (int, float)):
+        nominal = 0.5 * (points[0] + points[-1])
+    return min(points, key=lambda point: abs(point - nominal))
+
+
+def at_nominal(design: Design, testbench: Testbench) -> Testbench:
+    """`testbench` at the nominal point of its sweep; itself where it has none."""
+    if not testbench.sweep:
+        return testbench
+    chosen = nominal_point(design, testbench.sweep, testbench.points)
+    return next(at for at in testbench.at_points() if at.point[testbench.sweep] == chosen)
 
 
 def _no_vector(name: str) -> float:

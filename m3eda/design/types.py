@@ -96,6 +96,25 @@ class Testbench:
     template: Path
     conditions: Mapping[str, Value] = field(default_factory=dict)
     """Conditions of this testbench alone, over those of the design."""
+    sweep: str = ""
+    """A condition the testbench is simulated over: its measures are waveforms of it."""
+    points: tuple[float, ...] = ()
+    """The values of `sweep`, ascending."""
+    point: Mapping[str, float] = field(default_factory=dict)
+    """Where one of `at_points` stands in its sweep; over all other conditions, a corner's too."""
+
+    @property
+    def label(self) -> str:
+        """Its name, with the point of its sweep where it stands at one: `load_cload1e-12`."""
+        return "_".join([self.name, *(f"{name}{value:g}" for name, value in self.point.items())])
+
+    def at_points(self) -> tuple[Testbench, ...]:
+        """One testbench for each point of the sweep; this one alone where it has none."""
+        if not self.sweep:
+            return (self,)
+        return tuple(
+            replace(self, sweep="", points=(), point={self.sweep: value}) for value in self.points
+        )
 
 
 @dataclass(frozen=True)
@@ -136,6 +155,8 @@ class Technology:
     """The process corner used where none is asked for."""
     data: Mapping[str, Any] = field(default_factory=dict)
     """The rest of technology.yaml: devices, supply, sizes, mismatch; templates may read it."""
+    includes: Mapping[str, tuple[Path, ...]] = field(default_factory=dict)
+    """Process corner name -> model files loaded before `lib`; those under "" at every corner."""
 
 
 @dataclass(frozen=True)

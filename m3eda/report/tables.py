@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from m3eda.design.scoring import margin, met
-from m3eda.design.types import NOMINAL, Design, Limits, Parameter, Spec, Value
+from m3eda.design.types import NOMINAL, Design, Limits, Measure, Parameter, Spec, Value
 from m3eda.simulate.trial import CornerResult, Trial
 from m3eda.units import format_engineering
 
@@ -88,7 +88,7 @@ class SpecRow:
 def spec_met(spec: Spec, trial: Trial) -> bool:
     """True where `spec` holds at every corner, strictly."""
     results = trial.results.items()
-    return all(met(r.measures.get(spec.measure, math.nan), spec.at(c)) for c, r in results)
+    return all(met(r.worst(spec.measure, spec.at(c)), spec.at(c)) for c, r in results)
 
 
 def spec_rows(design: Design, trial: Trial | None) -> list[SpecRow]:
@@ -114,7 +114,7 @@ def measure_table(design: Design, trial: Trial) -> Table:
     rows = []
     for name, measure in design.measures.items():
         value = result.measures.get(name, math.nan)
-        note = _reason(result, name) if math.isnan(value) else measure.description
+        note = _reason(result, name) if name in result.reasons else _measure_note(result, measure)
         rows.append((name, quantity(value, measure.unit), note))
     return _table(("measure", "value", "note"), rows, ("value",))
 
@@ -179,7 +179,7 @@ def _spec_row(design: Design, spec: Spec, trial: Trial | None) -> SpecRow:
         return SpecRow(spec.measure, wanted_text(spec.limits, unit) + aim)
     corner = _worst_corner(spec, trial)
     limits, result = spec.at(corner), trial.results[corner]
-    value = result.measures.get(spec.measure, math.nan)
+    value = result.worst(spec.measure, limits)
     return SpecRow(
         name=spec.measure,
         wanted=wanted_text(limits, unit) + aim,
@@ -187,7 +187,7 @@ def _spec_row(design: Design, spec: Spec, trial: Trial | None) -> SpecRow:
         margin=margin_text(value, limits, unit),
         met=spec_met(spec, trial),
         corner=corner if len(trial.results) > 1 else "",
-        reason=_reason(result, spec.measure) if math.isnan(value) else "",
+        reason=_spec_note(result, spec.measure, value),
     )
 
 
@@ -203,8 +203,8 @@ def _worst_corner(spec: Spec, trial: Trial) -> str:
     """The corner with the smallest margin, one without a number before all others."""
 
     def key(corner: str) -> float:
-        value = trial.results[corner].measures.get(spec.measure, math.nan)
-        share = margin(value, spec.at(corner))
+        limits = spec.at(corner)
+        share = margin(trial.results[corner].worst(spec.measure, limits), limits)
         return -math.inf if math.isnan(share) else share
 
     return min(trial.results, key=key)
@@ -213,6 +213,26 @@ def _worst_corner(spec: Spec, trial: Trial) -> str:
 def _unit(design: Design, measure: str) -> str:
     spec, known = design.specs.get(measure), design.measures.get(measure)
     return (spec.unit if spec else "") or (known.unit if known else "")
+
+
+def _spec_note(result: CornerResult, measure: str, value: float) -> str:
+    """Why there is no number; of a swept measure, where its worst value is."""
+    if math.isnan(value):
+        return _reason(result, measure)
+    sweep = result.swept.get(measure)
+    if sweep is None:
+        return ""
+    return f"at {sweep.condition} = {sweep.points[sweep.values.index(value)]:g}"
+
+
+def _measure_note(result: CornerResult, measure: Measure) -> str:
+    """What a measure is; of a swept one, its range first."""
+    sweep = result.swept.get(measure.name)
+    if sweep is None:
+        return measure.description
+    low, high = (quantity(end(sweep.values), measure.unit) for end in (min, max))
+    where = f"{sweep.condition} = {sweep.points[0]:g} to {sweep.points[-1]:g}"
+    return f"{low} to {high} over {where}"
 
 
 def _reason(result: CornerResult, measure: str) -> str:

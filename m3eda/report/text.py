@@ -191,9 +191,26 @@ def json_text(data: Mapping[str, Any], *, indent: int | None = 2) -> str:
 
 
 def _measures(trial: Trial, units: Mapping[str, str]) -> dict[str, Any]:
+    swept = _swept(trial.nominal)
     return {
-        name: {"value": _number(value), "unit": units.get(name, "")}
+        name: {
+            "value": _number(value),
+            "unit": units.get(name, ""),
+            **({"swept": swept[name]} if name in swept else {}),
+        }
         for name, value in trial.measures.items()
+    }
+
+
+def _swept(result: CornerResult) -> dict[str, Any]:
+    """Measures over a condition: its name, its points, and a value at each."""
+    return {
+        name: {
+            "condition": sweep.condition,
+            "points": list(sweep.points),
+            "values": [_number(value) for value in sweep.values],
+        }
+        for name, sweep in result.swept.items()
     }
 
 
@@ -221,6 +238,7 @@ def _corner(result: CornerResult) -> dict[str, Any]:
         "state": result.state.value,
         "reason": result.reason,
         "measures": {name: _number(value) for name, value in result.measures.items()},
+        "swept": _swept(result),
         "missing": dict(result.reasons),
     }
 

@@ -21,7 +21,7 @@ from m3eda.design.types import Corner, Design, Sizing, Testbench
 from m3eda.errors import M3edaError, StorageError, cause
 from m3eda.simulate.failures import kept_name
 from m3eda.simulate.files import content_hash
-from m3eda.simulate.measurer import Measurer
+from m3eda.simulate.measurer import Measured, Measurer
 from m3eda.simulate.process import kill_running
 from m3eda.simulate.render import Renderer
 from m3eda.simulate.signals import VectorMissing
@@ -71,6 +71,10 @@ class Evaluator:
     def __post_init__(self) -> None:
         self._measurer = Measurer(self.design, self.functions)
         self._renderer = Renderer(self.design, self._measurer.wanted)
+        self._testbenches = tuple(
+            point for each in self.design.testbenches.values() for point in each.at_points()
+        )
+        """Every run of the simulator that one corner takes."""
         self._recipe = json.dumps(
             [
                 __version__,  # another version may measure otherwise
@@ -102,12 +106,12 @@ class Evaluator:
         return complete(self.design, sizing)
 
     def decks(self, sizing: Sizing, corner: Corner | None = None) -> dict[str, Deck]:
-        """The rendered deck of every testbench, by name."""
+        """The rendered deck of every testbench, at every point of a sweep, by its label."""
         corner = corner or self.design.nominal
         whole = self.complete(sizing)
         return {
-            name: self._renderer.deck(testbench, corner, whole)
-            for name, testbench in self.design.testbenches.items()
+            testbench.label: self._renderer.deck(testbench, corner, whole)
+            for testbench in self._testbenches
         }
 
     def evaluate(self, sizings: Sequence[Sizing]) -> Generator[dict[str, CornerResult], None, None]:
@@ -156,33 +160,39 @@ class Evaluator:
         return [
             (testbench, corner, sizing)
             for corner in self.corners
-            for testbench in self.design.testbenches.values()
+            for testbench in self._testbenches
         ]
 
     def _gather(self, sizing: Sizing, parts: list[CornerResult]) -> dict[str, CornerResult]:
         """One result a corner from those of its testbenches."""
-        width = len(self.design.testbenches)
+        width = len(self._testbenches)
         return {
             corner.name: self._merge(corner, sizing, parts[i * width : (i + 1) * width])
             for i, corner in enumerate(self.corners)
         }
 
     def _merge(self, corner: Corner, sizing: Sizing, parts: list[CornerResult]) -> CornerResult:
-        measures: dict[str, float] = {}
-        reasons: dict[str, str] = {}
-        for part in parts:
-            measures.update(part.measures)
-            reasons.update(part.reasons)
-        self._measurer.derive(corner, sizing, measures, reasons)
+        taken = Measured()
+        sweeps: dict[tuple[str, str], dict[float, CornerResult]] = {}
+        for testbench, part in zip(self._testbenches, parts, strict=True):
+            for condition, value in testbench.point.items():
+                sweeps.setdefault((testbench.name, condition), {})[value] = part
+            if not testbench.point:
+                taken.measures.update(part.measures)
+                taken.reasons.update(part.reasons)
+        for (_, condition), points in sweeps.items():
+            taken.add_points(condition, points, self.design)
+        self._measurer.derive(corner, sizing, taken)
         failed = next((part for part in parts if part.state is not State.COMPLETE), parts[0])
         return CornerResult(
-            measures={name: measures[name] for name in self.design.measures},
-            reasons=reasons,
+            measures={name: taken.measures[name] for name in self.design.measures},
+            reasons=taken.reasons,
             state=failed.state,
             reason=failed.reason,
             log=failed.log,
             seconds=sum(part.seconds for part in parts),
             runs=sum(part.runs for part in parts),
+            swept=taken.swept,
         )
 
     def _simulate(

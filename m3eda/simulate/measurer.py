@@ -5,13 +5,16 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 from m3eda.design.expressions import Expression
 from m3eda.design.functions import FunctionTable
-from m3eda.design.ties import values_at
+from m3eda.design.ties import nominal_point, values_at
 from m3eda.design.types import Corner, Design, Measure, Sizing, Value
 from m3eda.simulate.measures import evaluate_measures, required
 from m3eda.simulate.render import Wanted
+from m3eda.simulate.signals import Swept
+from m3eda.simulate.trial import CornerResult, Sweep
 from m3eda.simulate.types import Waveforms
 
 
@@ -47,58 +50,78 @@ class Measurer:
         `values` are the parameters and conditions the deck was rendered from. Raises VectorMissing,
         whose `measured` holds what could be computed all the same.
         """
-        return evaluate_measures(
+        found, reasons = evaluate_measures(
             self._by_testbench.get(testbench, {}),
             self._expressions,
             {testbench: waveforms},
             values,
             self._functions,
         )
+        return {name: float(value) for name, value in found.items()}, reasons
 
-    def derive(
-        self, corner: Corner, sizing: Sizing, measures: dict[str, float], reasons: dict[str, str]
-    ) -> None:
-        """Add the measures made of others to `measures`, and their reasons to `reasons`."""
-        derived = self._by_testbench[""]
-        if not derived:
+    def derive(self, corner: Corner, sizing: Sizing, taken: Measured) -> None:
+        """Add the measures made of others to those `taken` from the testbenches."""
+        if not self._by_testbench[""]:
             return
-        known = {name: value for name, value in measures.items() if not math.isnan(value)}
-        ready = self._ready(derived, known, measures, reasons)
-        names = {**values_at(self._design, None, corner, sizing), **known}
-        found, why = evaluate_measures(ready, self._expressions, {}, names, self._functions)
-        measures.update(found)
-        reasons.update(why)
+        known: dict[str, float | Swept] = {
+            name: value for name, value in taken.measures.items() if name not in taken.swept
+        }
+        for name, sweep in taken.swept.items():
+            known[name] = Swept.of(name, sweep.condition, sweep.points, sweep.values)
+        absent = {name: taken.reasons.get(name, "not measured") for name in taken.absent()}
+        found, why = evaluate_measures(
+            self._by_testbench[""],
+            self._expressions,
+            {},
+            {**values_at(self._design, None, corner, sizing), **known},
+            self._functions,
+            absent,
+        )
+        taken.reasons.update(why)
+        for name, value in found.items():
+            if isinstance(value, Swept):
+                trace = value.trace()
+                sweep = Sweep(value.condition, tuple(trace.x.tolist()), tuple(trace.y.tolist()))
+                taken.add_sweep(name, sweep, self._design)
+            else:
+                taken.measures[name] = value
 
     def fingerprint(self, testbench: str) -> str:
         """Text that changes whenever what is measured on `testbench` does."""
         taken = self._by_testbench.get(testbench, {})
         return json.dumps([[m.name, m.expression, m.meas] for m in taken.values()])
 
-    def _ready(
-        self,
-        derived: Mapping[str, Measure],
-        known: Mapping[str, float],
-        measures: dict[str, float],
-        reasons: dict[str, str],
-    ) -> dict[str, Measure]:
-        """Those of `derived` whose inputs exist; the others become nan with their reason."""
-        ready: dict[str, Measure] = {}
-        for name, measure in derived.items():
-            used = [
-                other for other in self._expressions[name].names if other in self._design.measures
-            ]
-            absent = [other for other in used if other not in known and other not in derived]
-            if absent:
-                measures[name] = math.nan
-                reasons[name] = f"needs {absent[0]}: {reasons.get(absent[0], 'not measured')}"
-            else:
-                ready[name] = measure
-        # what is made of a measure that has just become nan is nan as well
-        dropped = set(derived) - set(ready)
-        for name in list(ready):
-            lost = [o for o in self._expressions[name].names if o in dropped]
-            if lost:
-                return self._ready(
-                    {n: m for n, m in derived.items() if n in ready}, known, measures, reasons
-                )
-        return ready
+
+@dataclass
+class Measured:
+    """What the testbenches of one corner gave so far."""
+
+    measures: dict[str, float] = field(default_factory=dict)
+    reasons: dict[str, str] = field(default_factory=dict)
+    swept: dict[str, Sweep] = field(default_factory=dict)
+
+    def absent(self) -> list[str]:
+        """Measures without a value, or without one at some point of their sweep."""
+        values = {**{k: (v,) for k, v in self.measures.items()}, **self.values()}
+        return [name for name, each in values.items() if any(map(math.isnan, each))]
+
+    def values(self) -> dict[str, tuple[float, ...]]:
+        return {name: sweep.values for name, sweep in self.swept.items()}
+
+    def add_sweep(self, name: str, sweep: Sweep, design: Design) -> None:
+        """Add a swept measure; its one value is the one nearest to the design's conditions."""
+        self.swept[name] = sweep
+        nominal = nominal_point(design, sweep.condition, sweep.points)
+        self.measures[name] = sweep.values[sweep.points.index(nominal)]
+
+    def add_points(
+        self, condition: str, parts: Mapping[float, CornerResult], design: Design
+    ) -> None:
+        """Add the results of a testbench at each point of its sweep."""
+        first = next(iter(parts.values()))
+        for name in first.measures:
+            values = tuple(part.measures[name] for part in parts.values())
+            self.add_sweep(name, Sweep(condition, tuple(parts), values), design)
+        for point, part in parts.items():
+            for name, reason in part.reasons.items():
+                self.reasons.setdefault(name, f"{reason} (at {condition} = {point:g})")

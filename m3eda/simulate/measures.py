@@ -10,6 +10,7 @@ import functools
 import inspect
 import math
 from collections.abc import Callable, Iterable, Mapping
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -21,6 +22,7 @@ from m3eda.simulate.signals import (
     Device,
     MeasureUndefined,
     Signal,
+    Swept,
     Trace,
     VectorMissing,
     to_save,
@@ -32,6 +34,8 @@ if TYPE_CHECKING:
     from m3eda.simulate.render import Wanted
 
 __all__ = ["MeasureUndefined", "Trace", "evaluate_measures", "measure", "required"]
+
+NOTHING_ABSENT: Mapping[str, str] = MappingProxyType({})
 
 ANY_ANALYSIS: tuple[AnalysisKind, ...] = ("tran", "dc", "ac", "noise", "op")
 """Where a function that names no analysis looks, in this order."""
@@ -129,23 +133,27 @@ def evaluate_measures(
     measures: Mapping[str, Measure],
     expressions: Mapping[str, Expression],
     waveforms: Mapping[str, Waveforms],
-    names: Mapping[str, Value],
+    names: Mapping[str, Value | Swept],
     functions: FunctionTable,
-) -> tuple[dict[str, float], dict[str, str]]:
+    absent: Mapping[str, str] = NOTHING_ABSENT,
+) -> tuple[dict[str, float | Swept], dict[str, str]]:
     """Every measure in SI units, and why the ones that are nan do not exist, by measure name.
 
     `expressions` holds the parsed expression of each measure that has one, `waveforms` the results
-    by testbench (one that failed is absent), `names` the parameters and conditions. Values are
-    finite or nan. Raises VectorMissing, which names everything missing, where a measure names a
-    node, device or analysis that is not there; its `measured` holds what the others gave.
+    by testbench (one that failed is absent), `names` the parameters, conditions and measures known
+    already, `absent` the measures that do not exist, with the reasons. Values are finite or nan; a
+    formula of swept measures that no function makes a number stays swept. Raises VectorMissing,
+    which names everything missing, where a measure names a node, device or analysis that is not
+    there; its `measured` holds what the others gave.
     """
-    evaluation = _Evaluation(measures, expressions, waveforms, names, functions)
+    evaluation = _Evaluation(measures, expressions, waveforms, names, functions, absent)
     with np.errstate(all="ignore"):
         values = {name: evaluation.value(name) for name in measures}
     reasons = {name: evaluation.reasons[name] for name in measures if name in evaluation.reasons}
     if evaluation.missing:
         error = VectorMissing("; ".join(dict.fromkeys(evaluation.missing)))
-        error.measured = values, reasons
+        plain = {name: value for name, value in values.items() if not isinstance(value, Swept)}
+        error.measured = plain, reasons
         raise error
     return values, reasons
 
@@ -158,26 +166,29 @@ class _Evaluation:
         measures: Mapping[str, Measure],
         expressions: Mapping[str, Expression],
         waveforms: Mapping[str, Waveforms],
-        names: Mapping[str, Value],
+        names: Mapping[str, Value | Swept],
         functions: FunctionTable,
+        absent: Mapping[str, str],
     ) -> None:
         self.measures = measures
         self.expressions = expressions
         self.waveforms = waveforms
         self.names = names
         self.functions = functions
-        self.values: dict[str, float] = {}
+        self.absent = absent
+        self.values: dict[str, float | Swept] = {}
         self.reasons: dict[str, str] = {}
         self.missing: list[str] = []
         self._underway: set[str] = set()
 
-    def value(self, name: str) -> float:
+    def value(self, name: str) -> float | Swept:
         if name in self.values:
             return self.values[name]
         if name in self._underway:
             raise MeasureUndefined(f"{name} depends on itself")
         self._underway.add(name)
-        value, reason = math.nan, ""
+        value: float | Swept = math.nan
+        reason = ""
         try:
             value = self._compute(self.measures[name])
         except VectorMissing as error:
@@ -192,7 +203,7 @@ class _Evaluation:
         self.values[name] = value
         return value
 
-    def _compute(self, each: Measure) -> float:
+    def _compute(self, each: Measure) -> float | Swept:
         results = self._results(each)
         if each.meas:
             given = results.meas.get(each.meas, results.meas.get(each.meas.lower()))
@@ -202,11 +213,14 @@ class _Evaluation:
         expression = self.expressions[each.name]
         known: dict[str, Any] = {}
         for name in expression.names:
+            if name in self.absent:
+                raise MeasureUndefined(f"needs {name}: {self.absent[name]}")
             known[name] = self._needed(name) if name in self.measures else self.names.get(name)
             if known[name] is None:
                 raise MeasureUndefined(f"'{name}' has no value")
         called = self._called(expression.calls, results)
-        return _number(expression.evaluate(known, called, functools.partial(vector, results)))
+        result = expression.evaluate(known, called, functools.partial(vector, results))
+        return _finite(result) if isinstance(result, Swept) else _number(result)
 
     def _results(self, each: Measure) -> Waveforms:
         if not each.testbench:
@@ -215,9 +229,9 @@ class _Evaluation:
             raise MeasureUndefined(f"testbench '{each.testbench}' gave no result")
         return self.waveforms[each.testbench]
 
-    def _needed(self, name: str) -> float:
+    def _needed(self, name: str) -> float | Swept:
         value = self.value(name)
-        if math.isnan(value):
+        if name in self.reasons:
             raise MeasureUndefined(f"needs {name}: {self.reasons[name]}")
         return value
 
@@ -240,6 +254,13 @@ def _on_devices(known: MeasureFunction, results: Waveforms) -> Callable[..., flo
         return float(known.function(*devices, **kwargs))
 
     return function
+
+
+def _finite(result: Swept) -> Swept:
+    """`result`, whose trace is a number at each point. Raises MeasureUndefined."""
+    if np.iscomplexobj(result.trace().y):
+        raise MeasureUndefined("the result is complex, such as the root of a negative number")
+    return result
 
 
 def _number(result: Any) -> float:

@@ -1,4 +1,4 @@
-"""Templates to decks. Rendering never runs anything.
+"""Templates to decks. Rendering never runs a simulator.
 
 Jinja2, sandboxed, with undefined names refused. Numbers are written with plain exponents
 (`1.2e-06`), never with suffixes, which simulators read differently. Paths in `.include` and `.lib`
@@ -19,10 +19,12 @@ import jinja2.meta
 import jinja2.nodes
 import jinja2.sandbox
 
-from m3eda.design.templates import library_folder
-from m3eda.design.ties import values_at
+from m3eda.design.templates import EVERYTHING, library_folder
+from m3eda.design.ties import at_nominal, values_at
 from m3eda.design.types import Corner, Design, Sizing, Technology, Testbench, Value
+from m3eda.design.yamlfile import nearest
 from m3eda.errors import DesignError, Mistake
+from m3eda.simulate.python_netlist import PythonNetlist, is_python, python_names
 from m3eda.simulate.types import Deck
 
 _INCLUDE = re.compile(
@@ -30,6 +32,10 @@ _INCLUDE = re.compile(
     re.IGNORECASE | re.MULTILINE,
 )
 _TEMPERATURE = re.compile(r"^\s*\.temp\b", re.IGNORECASE | re.MULTILINE)
+
+
+_Compiled = tuple[jinja2.Template | PythonNetlist, frozenset[str], tuple[Path, ...]]
+"""A template ready to render, the names it needs, and the files it is made of."""
 
 
 @dataclass(frozen=True)
@@ -52,7 +58,7 @@ def template_environment(folders: tuple[Path, ...]) -> jinja2.Environment:
     """The sandbox all templates are rendered in; includes are looked up in `folders`, in order."""
     return jinja2.sandbox.SandboxedEnvironment(
         loader=jinja2.FileSystemLoader([str(folder) for folder in folders]),
-        undefined=jinja2.StrictUndefined,
+        undefined=_Missing,
         finalize=number,
         keep_trailing_newline=True,
         trim_blocks=True,
@@ -97,6 +103,8 @@ def template_sources(
 
 def template_names(template: Path, folders: tuple[Path, ...]) -> set[str]:
     """Every name that `template` and what it includes need from outside."""
+    if is_python(template):
+        return python_names(template)
     names: set[str] = set()
     for tree in template_sources(template, folders).values():
         names |= jinja2.meta.find_undeclared_variables(tree)
@@ -126,25 +134,61 @@ def _referenced(node: Any, path: Path, folders: tuple[Path, ...]) -> list[Path]:
     raise DesignError([Mistake(f"includes '{name}', which is not in {places}", path, node.lineno)])
 
 
+class TechnologyTable(dict[str, Any]):
+    """A mapping inside a technology; it knows its place, for a message on a name it lacks."""
+
+    def __init__(self, data: Mapping[str, Any], technology: str, path: tuple[str, ...]) -> None:
+        super().__init__((key, _table(data[key], technology, (*path, key))) for key in data)
+        self._place = (technology, path)
+
+    def lacks(self, name: str) -> str:
+        """What is wrong with asking for `name`, and the nearest names there are."""
+        technology, path = self._place
+        what = f"device '{name}'" if path == ("devices",) else f"'{'.'.join((*path, name))}'"
+        hint = nearest(name, self) or f"known: {', '.join(map(str, self)) or 'none'}"
+        return f"technology {technology} has no {what} ({hint})"
+
+
+def _table(value: Any, technology: str, path: tuple[str, ...]) -> Any:
+    return TechnologyTable(value, technology, path) if isinstance(value, Mapping) else value
+
+
 class TechnologyView:
     """What a template sees as `technology` at one corner."""
 
     def __init__(self, technology: Technology, process: str) -> None:
-        self._data = technology.data
+        self._data = TechnologyTable(technology.data, technology.name, ())
         self.name = technology.name
         self.lib = str(technology.lib) if technology.lib else ""
-        self.section = technology.sections.get(process or technology.nominal, "")
-        self.include = (
-            f'.lib "{self.lib}" {self.section}'
-            if self.section
-            else (f'.include "{self.lib}"' if self.lib else "")
-        )
+        corner = process or technology.nominal
+        self.section = technology.sections.get(corner, "")
+        files = [*technology.includes.get("", ()), *technology.includes.get(corner, ())]
+        lines = [f'.include "{file}"' for file in dict.fromkeys(files)]
+        if self.lib:
+            lines.append(
+                f'.lib "{self.lib}" {self.section}' if self.section else f'.include "{self.lib}"'
+            )
+        self.include = "\n".join(lines)
 
     def __getattr__(self, name: str) -> Any:
         try:
             return self._data[name]
         except KeyError:
             raise AttributeError(name) from None
+
+    def lacks(self, name: str) -> str:
+        """What is wrong with asking for `name`."""
+        return self._data.lacks(name)
+
+
+class _Missing(jinja2.StrictUndefined):
+    """A name that nobody gives; inside a technology the message names what is there."""
+
+    @property
+    def _undefined_message(self) -> str:
+        if isinstance(self._undefined_obj, (TechnologyTable, TechnologyView)):
+            return self._undefined_obj.lacks(str(self._undefined_name))
+        return str(super()._undefined_message)
 
 
 @dataclass
@@ -158,7 +202,7 @@ class Renderer:
     wanted: Mapping[str, Wanted] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        self._templates: dict[Path, tuple[jinja2.Template, frozenset[str], tuple[Path, ...]]] = {}
+        self._templates: dict[Path, _Compiled] = {}
         self._paths: dict[tuple[str, Path], Path] = {}
 
     def deck(self, testbench: Testbench, corner: Corner, sizing: Sizing) -> Deck:
@@ -181,7 +225,7 @@ class Renderer:
         """The sized netlist that is handed over: the design's `netlist`, else the first
         testbench's deck, at nominal conditions."""
         corner = self.design.nominal
-        first = next(iter(self.design.testbenches.values()))
+        first = at_nominal(self.design, next(iter(self.design.testbenches.values())))
         if self.design.netlist is None:
             return self.deck(first, corner, sizing).text
         values = values_at(self.design, first, corner, sizing)
@@ -192,7 +236,7 @@ class Renderer:
         if self.design.netlist is None:
             return ()
         corner = self.design.nominal
-        first = next(iter(self.design.testbenches.values()))
+        first = at_nominal(self.design, next(iter(self.design.testbenches.values())))
         return self._render(
             self.design.netlist, values_at(self.design, first, corner, sizing), corner
         )[1]
@@ -208,7 +252,7 @@ class Renderer:
         context: dict[str, Any] = {**values, "corner": corner.process or corner.name}
         if self.design.technology is not None:
             context["technology"] = TechnologyView(self.design.technology, corner.process)
-        missing = sorted(names - set(context))
+        missing = sorted(names - {EVERYTHING, *context})
         if missing:
             raise DesignError(
                 [Mistake(f"needs {', '.join(missing)}, which nobody gives", template)]
@@ -225,11 +269,15 @@ class Renderer:
             text = _before_end(text, f".temp {number(values['temp'])}")
         return text, (*sources, *dict.fromkeys(included))
 
-    def _compiled(self, template: Path) -> tuple[jinja2.Template, frozenset[str], tuple[Path, ...]]:
+    def _compiled(self, template: Path) -> _Compiled:
         if template not in self._templates:
             folders = template_folders(template, self.design.path)
-            sources = template_sources(template, folders)
             names = frozenset(template_names(template, folders))
+            if is_python(template):
+                netlist = PythonNetlist(template)
+                self._templates[template] = (netlist, names, netlist.sources)
+                return self._templates[template]
+            sources = template_sources(template, folders)
             compiled = template_environment(folders).get_template(template.name)
             self._templates[template] = (compiled, names, tuple(sources))
         return self._templates[template]

@@ -67,8 +67,8 @@ class Trace:
         Interpolates linearly in x, in log x for AC and noise. Raises MeasureUndefined where the
         window is empty or leaves the data.
         """
-        low = float(self.x[0] if start is None else start)
-        high = float(self.x[-1] if stop is None else stop)
+        low = self.at_end(float(self.x[0] if start is None else start))
+        high = self.at_end(float(self.x[-1] if stop is None else stop))
         if not self.x[0] <= low < high <= self.x[-1]:
             raise MeasureUndefined(
                 f"the window {low:.4g} to {high:.4g} is empty or not within "
@@ -79,6 +79,15 @@ class Trace:
         ends = self._interpolate(np.array([low, high]))
         y = np.concatenate([ends[:1], self.y[inside], ends[1:]])
         return Trace(x, y, self.kind, self.name)
+
+    def at_end(self, x: float) -> float:
+        """`x`, or the first or last point where it misses that by rounding alone.
+
+        A simulator adds up its steps: a sweep to 1.4 ends at 1.3999999999999997.
+        """
+        near = 1e-9 * float(self.x[-1] - self.x[0])
+        ends = (float(end) for end in (self.x[0], self.x[-1]) if abs(x - end) <= near)
+        return next(ends, x)
 
     def _interpolate(self, at: NDArray[np.float64]) -> NDArray[Any]:
         x = self.x
@@ -102,6 +111,10 @@ class Signal:
     def __init__(self, name: str, take: Callable[[AnalysisKind], Trace]) -> None:
         self.name = name
         self._take = take
+
+    def combined(self, name: str, take: Callable[[AnalysisKind], Trace]) -> Signal:
+        """What arithmetic makes of it: a signal of the same sort."""
+        return Signal(name, take)
 
     def trace(self, *kinds: AnalysisKind) -> Trace:
         """The waveform in the first analysis of `kinds` that has every vector it needs.
@@ -151,7 +164,9 @@ class Signal:
     def _with(self, other: Any, apply: Callable[[Any, Any], Any], text: str) -> Signal:
         if isinstance(other, Signal):
             name = text.format(self.name, other.name)
-            return Signal(name, lambda kind: _combine(self._take(kind), other._take(kind), apply))
+            return self.combined(
+                name, lambda kind: _combine(self._take(kind), other._take(kind), apply)
+            )
         if isinstance(other, (int, float)):
             name = text.format(self.name, f"{other:g}")
             return self._map(lambda y: apply(y, other), name)
@@ -163,7 +178,7 @@ class Signal:
             with np.errstate(all="ignore"):
                 return Trace(trace.x, apply(trace.y), trace.kind, name)
 
-        return Signal(name, take)
+        return self.combined(name, take)
 
     def __add__(self, other: Any) -> Signal:
         return self._with(other, operator.add, "({} + {})")
@@ -212,6 +227,34 @@ class Signal:
 
     def __repr__(self) -> str:
         return f"Signal({self.name})"
+
+
+class Swept(Signal):
+    """A measure over the condition its testbench is simulated at, whatever analysis is asked for.
+
+    Its trace has kind "sweep", the condition's values as x and the measure's as y.
+    """
+
+    def __init__(self, name: str, take: Callable[[AnalysisKind], Trace], condition: str) -> None:
+        super().__init__(name, take)
+        self.condition = condition
+
+    @classmethod
+    def of(cls, name: str, condition: str, x: Iterable[float], y: Iterable[float]) -> Swept:
+        trace = Trace(np.array([*x], dtype=float), np.array([*y], dtype=float), "sweep", name)
+        return cls(name, lambda kind: trace, condition)
+
+    def combined(self, name: str, take: Callable[[AnalysisKind], Trace]) -> Signal:
+        return Swept(name, take, self.condition)
+
+    def trace(self, *kinds: AnalysisKind) -> Trace:
+        return super().trace("op")
+
+    def __float__(self) -> float:
+        raise MeasureUndefined(
+            f"{self.name} has a value for each {self.condition}: take min(), max(), value_at() or "
+            "another function of a waveform"
+        )
 
 
 @dataclass(frozen=True)

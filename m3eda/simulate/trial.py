@@ -7,8 +7,19 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from m3eda.design.scoring import margin, met, reward
-from m3eda.design.types import NOMINAL, Sizing, Spec
+from m3eda.design.types import NOMINAL, Limits, Sizing, Spec
 from m3eda.simulate.types import State
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """The values of one measure over a condition of its testbench."""
+
+    condition: str
+    points: tuple[float, ...]
+    """Values of the condition in SI units, ascending; degrees Celsius for `temp`."""
+    values: tuple[float, ...]
+    """The measure at each point; nan where it does not exist."""
 
 
 @dataclass(frozen=True)
@@ -16,7 +27,8 @@ class CornerResult:
     """What one corner gave, raw: specs are applied later, so changed ones score old trials anew."""
 
     measures: Mapping[str, float]
-    """SI units; nan where the measure does not exist."""
+    """SI units; nan where the measure does not exist; of one that is swept, the value at the point
+    nearest to the design's own conditions."""
     reasons: Mapping[str, str] = field(default_factory=dict)
     """Why a measure is nan, by measure."""
     state: State = State.COMPLETE
@@ -27,6 +39,17 @@ class CornerResult:
     """Wall time in the simulator, summed over the testbenches."""
     runs: int = 0
     """Simulator runs spent, retries included."""
+    swept: Mapping[str, Sweep] = field(default_factory=dict)
+    """Measures of testbenches that are simulated over a condition."""
+
+    def values(self, measure: str) -> tuple[float, ...]:
+        """Every value that a spec on `measure` must hold for: one, or one a point of its sweep."""
+        sweep = self.swept.get(measure)
+        return sweep.values if sweep else (self.measures.get(measure, math.nan),)
+
+    def worst(self, measure: str, limits: Limits) -> float:
+        """The value with the smallest margin; nan where it does not exist at some point."""
+        return min(self.values(measure), key=lambda value: _order(margin(value, limits)))
 
 
 @dataclass(frozen=True)
@@ -40,16 +63,18 @@ class Trial:
     results: Mapping[str, CornerResult]
     """By corner name."""
     margins: Mapping[str, float]
-    """By measure, the worst corner's; nan where it does not exist at some corner."""
+    """By measure, the smallest over corners and points; nan where it does not exist at some."""
     reward: float
     """FOM of the M3 paper, the worst corner's; 0 where every spec is met."""
     met: bool
-    """True where every spec holds at every corner, strictly."""
+    """True where every spec holds at every corner and point of a sweep, strictly."""
+    worst: Mapping[str, float] = field(default_factory=dict)
+    """By measure, of all corners and points of a sweep the value with the smallest margin."""
 
     @property
     def measures(self) -> Mapping[str, float]:
         """The measures at the nominal corner (else the first)."""
-        return self._result.measures
+        return self.nominal.measures
 
     @property
     def state(self) -> State:
@@ -61,7 +86,8 @@ class Trial:
         return next((r.reason for r in self.results.values() if r.reason), "")
 
     @property
-    def _result(self) -> CornerResult:
+    def nominal(self) -> CornerResult:
+        """The result at the nominal corner (else the first)."""
         return self.results.get(NOMINAL) or next(iter(self.results.values()))
 
 
@@ -70,11 +96,22 @@ def score(
 ) -> Trial:
     """Apply `specs` to raw `results` (by corner name)."""
     margins: dict[str, float] = {}
+    worst: dict[str, float] = {}
+    at: dict[str, dict[str, float]] = {corner: {} for corner in results}
     good = True
     for spec in specs.values():
-        values = {c: r.measures.get(spec.measure, math.nan) for c, r in results.items()}
-        each = [margin(value, spec.at(corner)) for corner, value in values.items()]
-        margins[spec.measure] = math.nan if any(map(math.isnan, each)) else min(each)
-        good = good and all(met(value, spec.at(corner)) for corner, value in values.items())
-    worst = min(reward(result.measures, specs, corner) for corner, result in results.items())
-    return Trial(number, sizing, results, margins, worst, good)
+        name = spec.measure
+        for corner, result in results.items():
+            limits = spec.at(corner)
+            value = at[corner][name] = result.worst(name, limits)
+            good = good and met(value, limits)
+            here = margin(value, limits)
+            if name not in margins or _order(here) < _order(margins[name]):
+                margins[name], worst[name] = here, value
+    lowest = min(reward(at[corner], specs, corner) for corner in results)
+    return Trial(number, sizing, results, margins, lowest, good, worst)
+
+
+def _order(margin: float) -> float:
+    """A margin as it is compared: one that does not exist is worse than any."""
+    return -math.inf if math.isnan(margin) else margin
