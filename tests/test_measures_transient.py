@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from m3eda.simulate import operating_point, transient
+from m3eda.simulate import operating_point, oscillation, transient
 from m3eda.simulate.signals import Device, MeasureUndefined, Trace, VectorMissing
 from m3eda.simulate.types import Analysis, Waveforms
 
@@ -26,7 +26,7 @@ minimum = transient.minimum.function
 maximum = transient.maximum.function
 value_at = transient.value_at.function
 crossing = transient.crossing.function
-frequency = transient.frequency.function
+frequency = oscillation.frequency.function
 power = operating_point.power.function
 op = operating_point.op.function
 

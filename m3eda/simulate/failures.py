@@ -58,6 +58,11 @@ def explain(design: Design, state: State, reason: str, hint: str = "") -> list[M
     """
     testbench, _, why = reason.partition(": ")
     if state is State.VECTOR_MISSING:
+        if told := _by_measure(design, testbench, why):
+            return [
+                mistake_at(design.path, ("measures", name, "expr"), text, hint)
+                for name, text in told.items()
+            ]
         lost = _VECTOR.findall(why.partition(" (nearest")[0].lower())
         users = [
             measure
@@ -69,6 +74,16 @@ def explain(design: Design, state: State, reason: str, hint: str = "") -> list[M
     known = design.testbenches.get(testbench)
     template = known.template if known else design.path
     return [Mistake(f"{state.value}: {why}", template, key=testbench, hint=hint)]
+
+
+def _by_measure(design: Design, testbench: str, why: str) -> dict[str, str]:
+    """The parts of `why` that name the measure they are about, by its name."""
+    parts = (part.partition(": ") for part in why.split("; "))
+    return {
+        name: text
+        for name, _, text in parts
+        if name in design.measures and design.measures[name].testbench == testbench
+    }
 
 
 def _uses(measure: Measure, vector: str) -> bool:

@@ -15,16 +15,13 @@ from m3eda.simulate.signals import MeasureUndefined, Trace
 
 FloatArray = NDArray[np.float64]
 
-LEAST_SWING = 1e-3
-"""An oscillation's least peak-to-peak value, relative to the largest magnitude: below is noise."""
-
 
 def crossing_times(wave: Trace, level: float, edge: str = "any") -> FloatArray:
     """Every x, ascending, where `wave` passes `level`; `edge` is rise, fall or any.
 
     A point that lies exactly on the level belongs to the line that arrives there.
     """
-    y = _real(wave)
+    y = real_values(wave)
     before, after = y[:-1], y[1:]
     rising = (before < level) & (after >= level)
     falling = (before > level) & (after <= level)
@@ -36,13 +33,24 @@ def crossing_times(wave: Trace, level: float, edge: str = "any") -> FloatArray:
     return np.asarray(wave.x[i] + part * (wave.x[i + 1] - wave.x[i]))
 
 
+def never_crosses(
+    wave: Trace, level: float, edge: str = "any", after: str = ""
+) -> MeasureUndefined:
+    """The reason for a passage that is not there, with the range that `wave` covers."""
+    y = real_values(wave)
+    verb = {"rise": "rises through", "fall": "falls through"}.get(edge, "crosses")
+    return MeasureUndefined(
+        f"{wave.name} never {verb} {level:.4g}{after}: it covers {y.min():.4g} to {y.max():.4g}"
+    )
+
+
 def step_levels(wave: Trace) -> tuple[float, float]:
     """The two levels an edge runs between: the first value, and the level it steps to.
 
     That is the last value, or where the waveform comes back (a pulse), the median over time of
     what lies beyond half way to the extreme. Raises MeasureUndefined for a constant waveform.
     """
-    y = _real(wave)
+    y = real_values(wave)
     swing = float(np.ptp(y))
     if swing == 0.0:
         raise MeasureUndefined(f"{wave.name} does not move")
@@ -62,7 +70,7 @@ def step_levels(wave: Trace) -> tuple[float, float]:
 def _edges(wave: Trace, lower: float, upper: float, sign: int) -> tuple[FloatArray, float]:
     """Durations of the rising (`sign` 1) or falling (-1) edges, and the height they climb."""
     first, other = step_levels(wave)
-    flipped = Trace(wave.x, sign * _real(wave), wave.kind, wave.name)
+    flipped = Trace(wave.x, sign * real_values(wave), wave.kind, wave.name)
     low, high = sorted((sign * first, sign * other))
     height = high - low
     starts = crossing_times(flipped, low + lower * height, "rise")
@@ -88,11 +96,13 @@ def _first_edge(wave: Trace, lower: float, upper: float, sign: int) -> float:
     return float(durations[0])
 
 
-def _real(wave: Trace) -> FloatArray:
+def real_values(wave: Trace) -> FloatArray:
+    """Values of `wave`, shape (n,); magnitudes where they are complex."""
     return np.asarray(np.abs(wave.y) if np.iscomplexobj(wave.y) else wave.y)
 
 
-def _duration(wave: Trace) -> float:
+def duration(wave: Trace) -> float:
+    """Length of `wave` in x. Raises MeasureUndefined for a single point."""
     span = float(wave.x[-1] - wave.x[0])
     if span <= 0.0:
         raise MeasureUndefined(f"{wave.name} has no duration: only one point")
@@ -129,12 +139,14 @@ def fall_time(wave: Trace, lower: float = 0.1, upper: float = 0.9) -> float:
 
 
 @measure(analysis="tran", unit="s")
-def settling_time(wave: Trace, tolerance: float = 0.01, final: float | None = None) -> float:
+def settling_time(
+    wave: Trace, tolerance: float = 0.01, final: float | None = None, band: float | None = None
+) -> float:
     """Time from `start` until the waveform enters the band around its end and stays there."""
-    y = _real(wave)
-    span = _duration(wave)
+    y = real_values(wave)
+    span = duration(wave)
     end = float(y[-1]) if final is None else final
-    band = tolerance * abs(end - float(y[0]))
+    band = tolerance * abs(end - float(y[0])) if band is None else abs(band)
     if band == 0.0:
         raise MeasureUndefined(f"{wave.name} ends where it began: there is no step to settle from")
     error = y - end
@@ -170,9 +182,7 @@ def delay(
         times = crossing_times(wave, at, edge)
         times = times[times >= since]
         if not times.size:
-            raise MeasureUndefined(
-                f"{wave.name} does not cross {at:.4g}" + (" afterwards" if found else "")
-            )
+            raise never_crosses(wave, at, edge, " afterwards" if found else "")
         since = float(times[0])
         found.append(since)
     return found[1] - found[0]
@@ -183,48 +193,67 @@ def overshoot(wave: Trace) -> float:
     """How far the waveform passes the level it steps to, as a fraction of the step."""
     first, other = step_levels(wave)
     direction = np.sign(other - first)
-    beyond = float(np.max(direction * (_real(wave) - other)))
+    beyond = float(np.max(direction * (real_values(wave) - other)))
     return max(beyond, 0.0) / abs(other - first)
+
+
+@measure(analysis="tran")
+def undershoot(wave: Trace) -> float:
+    """How far the waveform swings back past the level it steps to, as a fraction of the step."""
+    first, other = step_levels(wave)
+    height = np.sign(other - first) * (real_values(wave) - first)
+    step = abs(other - first)
+    arrived = np.flatnonzero(height >= step)
+    if not arrived.size:
+        return 0.0
+    held = height[arrived[0] :]
+    left = np.flatnonzero(held < 0.5 * step)
+    if left.size and held[-1] < 0.5 * step:
+        # a pulse: what comes after its last moment at the top is its end, no undershoot
+        top = np.flatnonzero(held[: left[0]] >= step)
+        held = held[: top[-1] + 1]
+    return max(float(step - held.min()), 0.0) / step
 
 
 @measure(analysis=("tran", "dc"))
 def average(wave: Trace) -> float:
     """Mean over time, by trapezoids."""
-    y = _real(wave)
+    y = real_values(wave)
     area = 0.5 * (y[1:] + y[:-1]) @ np.diff(wave.x)
-    return float(area) / _duration(wave)
+    return float(area) / duration(wave)
 
 
 @measure(analysis=("tran", "dc"))
 def rms(wave: Trace) -> float:
     """Root of the mean square over time."""
-    y = _real(wave)
+    y = real_values(wave)
     a, b = y[:-1], y[1:]
     area = ((a * a + a * b + b * b) / 3.0) @ np.diff(wave.x)
-    return float(np.sqrt(area / _duration(wave)))
+    return float(np.sqrt(area / duration(wave)))
 
 
 @measure(analysis=("tran", "dc"))
 def peak_to_peak(wave: Trace) -> float:
     """Largest value less the smallest."""
-    return float(np.ptp(_real(wave)))
+    return float(np.ptp(real_values(wave)))
 
 
 @measure(analysis=("tran", "dc"))
 def minimum(wave: Trace) -> float:
     """Smallest value."""
-    return float(_real(wave).min())
+    return float(real_values(wave).min())
 
 
 @measure(analysis=("tran", "dc"))
 def maximum(wave: Trace) -> float:
     """Largest value."""
-    return float(_real(wave).max())
+    return float(real_values(wave).max())
 
 
 @measure(analysis=("tran", "dc", "ac", "noise"))
 def value_at(wave: Trace, x: float) -> float:
     """Value at a time, a swept value or a frequency; the magnitude in an AC analysis."""
+    x = wave.at_end(x)
     if not wave.x[0] <= x <= wave.x[-1]:
         raise MeasureUndefined(
             f"{x:.4g} is outside {wave.x[0]:.4g} to {wave.x[-1]:.4g}, where {wave.name} is known"
@@ -233,7 +262,7 @@ def value_at(wave: Trace, x: float) -> float:
     grid = wave.x
     if wave.kind in ("ac", "noise") and grid[0] > 0.0:
         at, grid = np.log(x), np.log(grid)
-    return float(np.interp(at, grid, _real(wave)))
+    return float(np.interp(at, grid, real_values(wave)))
 
 
 @measure(analysis=("tran", "dc"))
@@ -241,24 +270,8 @@ def crossing(wave: Trace, level: float, n: int = 1, edge: str = "any") -> float:
     """Time, or swept value, of the n-th passage through `level`."""
     found = crossing_times(wave, level, edge)
     n = int(n)
+    if not found.size:
+        raise never_crosses(wave, level, edge)
     if not 1 <= n <= found.size:
         raise MeasureUndefined(f"{wave.name} crosses {level:.4g} {found.size} times, not {n}")
     return float(found[n - 1])
-
-
-@measure(analysis="tran", unit="Hz")
-def frequency(wave: Trace, level: float | None = None) -> float:
-    """Frequency of an oscillation that lasts to the end, from its rising crossings."""
-    y = _real(wave)
-    middle = 0.5 * float(y.max() + y.min()) if level is None else level
-    if np.ptp(y) <= LEAST_SWING * np.abs(y).max():
-        raise MeasureUndefined(f"{wave.name} does not oscillate: it moves by {np.ptp(y):.4g} only")
-    times = crossing_times(wave, middle, "rise")
-    if times.size < 3:
-        raise MeasureUndefined(
-            f"{wave.name} rises through {middle:.4g} {times.size} times; two periods need three"
-        )
-    period = float(times[-1] - times[0]) / (times.size - 1)
-    if wave.x[-1] - times[-1] > 1.5 * period:
-        raise MeasureUndefined(f"{wave.name} stops oscillating at {times[-1]:.4g} s")
-    return 1.0 / period
