@@ -113,7 +113,11 @@ def cli() -> None:
     "--time", "seconds", type=duration, metavar="TIME", help="Largest wall time: 90s, 5m, 2h."
 )
 @click.option("--seed", type=click.IntRange(0), help="Seed of the agent.")
-@click.option("--batch", type=click.IntRange(1), help="Sizings asked from the agent at once.")
+@click.option(
+    "--batch",
+    type=click.IntRange(1),
+    help="Sizings asked from the agent at once; else as many as --jobs keeps busy.",
+)
 @click.option("--timeout", type=duration, metavar="TIME", help="Largest time of one simulator run.")
 @click.option(
     "-j",
@@ -121,7 +125,7 @@ def cli() -> None:
     type=click.IntRange(1),
     default=1,
     show_default=True,
-    help="Simulations run at once; does not change the result.",
+    help="Simulations run at once.",
 )
 @click.option(
     "--resume",

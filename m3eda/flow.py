@@ -15,7 +15,7 @@ from m3eda import __version__
 from m3eda.agents.guard import make_agent
 from m3eda.agents.types import Agent
 from m3eda.design import load_design, local_plugins, mistake_at
-from m3eda.design.snapshot import circuit_hash, design_hash, dump
+from m3eda.design.snapshot import circuit_hash, design_hash, dump, restore
 from m3eda.design.space import Space
 from m3eda.design.ties import at_nominal
 from m3eda.design.types import Design, Sizing
@@ -144,8 +144,15 @@ def prepare(
     ledger = Ledger(run_dir)
     try:
         evaluator.store = ledger
-        segment, prior = _segment(ledger, project.design, contents, evaluator.version, resume)
-        run = Run(project.design, evaluator, project.agent, ledger, segment.id, prior)
+        design = project.design
+        if not design.agent.batch:
+            design = _with_batch(design, -(-jobs // evaluator.runs))
+        segment, prior = _segment(
+            ledger, project.design, design, contents, evaluator.version, resume
+        )
+        if not project.design.agent.batch:
+            design = _with_batch(design, restore(segment.design).agent.batch)
+        run = Run(design, evaluator, project.agent, ledger, segment.id, prior)
     except BaseException:
         ledger.close()
         raise
@@ -154,10 +161,23 @@ def prepare(
     )
 
 
+def _with_batch(design: Design, batch: int) -> Design:
+    return replace(design, agent=replace(design.agent, batch=batch))
+
+
 def _segment(
-    ledger: Ledger, design: Design, contents: list[str], version: str, resume: bool
+    ledger: Ledger,
+    design: Design,
+    batched: Design,
+    contents: list[str],
+    version: str,
+    resume: bool,
 ) -> tuple[Segment, list[StoredTrial]]:
-    """The segment to go on with, or a new one; and the trials its agent hears beforehand."""
+    """The segment to go on with, or a new one; and the trials its agent hears beforehand.
+
+    `batched` is `design` with the batch it would begin with now: where none was asked for, a run
+    that was begun goes on with its own, whatever the jobs are today.
+    """
     simulator = f"{design.simulator.name} {version}"
     # a larger budget goes on with the same trials, so it is no other recipe
     # and another version may ask for other sizings, which must not be mixed with these
@@ -176,7 +196,7 @@ def _segment(
         0,
         recipe,
         circuit,
-        dump(design),
+        dump(batched),
         design.agent.name,
         design.agent.seed,
         simulator,

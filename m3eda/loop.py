@@ -13,12 +13,14 @@ from dataclasses import dataclass, field, replace
 from enum import Enum
 from pathlib import Path
 
-from m3eda.agents.guard import allowed
+from m3eda.agents.guard import allowed, retargeted
 from m3eda.agents.types import Agent
-from m3eda.design.scoring import bounds
 from m3eda.design.space import Space
-from m3eda.design.types import Design, Limits, Sizing, Spec
+from m3eda.design.types import Design, Sizing
 from m3eda.ledger import Ledger, StoredTrial
+from m3eda.objective.demand import Demand
+from m3eda.objective.front import Front
+from m3eda.objective.search import make_demand
 from m3eda.simulate.evaluator import Evaluator
 from m3eda.simulate.failures import SystematicFailure
 from m3eda.simulate.trial import CornerResult, Trial, score
@@ -69,6 +71,7 @@ class Run:
     segment: int = 0
     prior: Sequence[StoredTrial] = ()
     """Trials of earlier recipes on the same circuit, told to the agent before it is asked."""
+    make_demand: Callable[[Design], Demand | None] = make_demand
     clock: Callable[[], float] = time.monotonic
     trials: list[Trial] = field(default_factory=list)
     """Every trial of this segment, in order."""
@@ -80,9 +83,9 @@ def size(run: Run) -> Generator[Trial, Command | None, End]:
     """Size `run.design`: yields each trial as it is told, returns why the run ended.
 
     `send()` takes a `Command` between trials. Without an objective the first trial that meets every
-    spec ends the run; with one, the rest of the budget goes to bettering it. Raises
-    SystematicFailure where every first point fails in the same way, and StorageError where the
-    ledger cannot be written; what was simulated before is stored.
+    spec ends the run; with one, the rest of the budget goes to bettering it, and with several to
+    their Pareto front. Raises SystematicFailure where every first point fails in the same way, and
+    StorageError where the ledger cannot be written; what was simulated before is stored.
     """
     state = _Progress(run)
     agent = state.fresh_agent()
@@ -91,7 +94,7 @@ def size(run: Run) -> Generator[Trial, Command | None, End]:
         ending = state.ending()
         sizings: list[Sizing] = []
         if ending is None:
-            sizings = state.affordable(recalled or agent.ask(run.design.agent.batch))
+            sizings = state.affordable(recalled or agent.ask(max(run.design.agent.batch, 1)))
         recalled = []
         if not sizings:
             state.check_systematic(len(run.trials))
@@ -108,10 +111,7 @@ def size(run: Run) -> Generator[Trial, Command | None, End]:
         if any(isinstance(command, Stop) for command in commands):
             return End.STOPPED
         changes = [command.design for command in commands if isinstance(command, Change)]
-        if changes or state.tightened(told):
-            agent = state.changed(changes[-1] if changes else run.design)
-        else:
-            agent.tell(state.as_told(told))
+        agent = state.changed(changes[-1]) if changes else state.told(agent, told)
 
 
 class _Progress:
@@ -120,7 +120,7 @@ class _Progress:
     def __init__(self, run: Run) -> None:
         self.run = run
         self.objective = bool(run.design.objective.minimize or run.design.objective.maximize)
-        self.scored_with = run.design.specs
+        self._demand = run.make_demand(run.design)
         self._started = run.clock()
         self._stored = {}
         if run.ledger is not None:
@@ -131,26 +131,43 @@ class _Progress:
     def fresh_agent(self) -> Agent:
         """A new agent that has heard every trial of before."""
         run = self.run
-        design = replace(run.design, specs=self.scored_with)
-        agent = run.make_agent(design)
-        earlier = [*run.prior, *(StoredTrial(t.number, t.sizing, t.results) for t in run.trials)]
-        known = [
-            score(number, stored.sizing, stored.results, self.scored_with)
-            for number, stored in enumerate(earlier)
-            if _inside(design, stored.sizing)
-        ]
-        if known:
+        agent = run.make_agent(self._wanted)
+        if known := self._known():
             agent.tell(known)
         return agent
 
+    @property
+    def _wanted(self) -> Design:
+        """The design as the agent is to see it: with the demand among its specs."""
+        if self._demand is None:
+            return self.run.design
+        return replace(self.run.design, specs=self._demand.specs)
+
+    def _known(self) -> list[Trial]:
+        """Every trial of before, prior ones included, scored as the agent is to see it."""
+        run, design = self.run, self._wanted
+        earlier = [*run.prior, *(StoredTrial(t.number, t.sizing, t.results) for t in run.trials)]
+        return [
+            score(number, stored.sizing, stored.results, design.specs)
+            for number, stored in enumerate(earlier)
+            if _inside(design, stored.sizing)
+        ]
+
     def already_good(self) -> list[Sizing]:
-        """The first prior sizing that meets every spec of today, if there is one."""
-        run = self.run
-        for stored in run.prior:
-            inside = _inside(run.design, stored.sizing)
-            if inside and score(0, stored.sizing, stored.results, run.design.specs).met:
-                return [{name: stored.sizing[name] for name in Space(run.design).names}]
-        return []
+        """Prior sizings that meet every spec of today: the first, or with an objective the best.
+
+        A Pareto front takes up half of the budget at most.
+        """
+        run, names = self.run, Space(self.run.design).names
+        prior = [
+            score(number, stored.sizing, stored.results, run.design.specs)
+            for number, stored in enumerate(run.prior)
+            if _inside(run.design, stored.sizing)
+        ]
+        good = Front(run.design.objective, prior).trials or [t for t in prior if t.met][:1]
+        most = max(run.design.agent.budget // 2, 1)
+        spread = [good[i * len(good) // most] for i in range(most)] if len(good) > most else good
+        return [{name: trial.sizing[name] for name in names} for trial in spread]
 
     def already_finished(self) -> list[Sizing]:
         """The sizings of a run that the ledger holds to its end: its agent need not think again."""
@@ -172,10 +189,22 @@ class _Progress:
             run.design = design
             run.evaluator = run.evaluator.for_design(design)
             run.trials[:] = [score(t.number, t.sizing, t.results, design.specs) for t in run.trials]
-            self.scored_with = design.specs
-            if self.objective and any(trial.met for trial in run.trials):
-                self.scored_with = {**design.specs, **tightened_specs(run)}
+            self._demand = run.make_demand(design)
+            if self._demand is not None:
+                self._demand.begin(run.trials)
         return self.fresh_agent()
+
+    def told(self, agent: Agent, trials: Sequence[Trial]) -> Agent:
+        """Tell `agent` what it asked for; another one goes on where it cannot take a new demand."""
+        if self._demand is None:
+            agent.tell(trials)
+            return agent
+        if self._demand.hear(trials):
+            taken = retargeted(agent, self._wanted, self._known())
+            return agent if taken else self.fresh_agent()
+        specs = self._demand.specs
+        agent.tell([score(t.number, t.sizing, t.results, specs) for t in trials])
+        return agent
 
     def ending(self) -> End | None:
         run = self.run
@@ -216,21 +245,6 @@ class _Progress:
         finally:
             fresh.close()
 
-    def as_told(self, trials: Sequence[Trial]) -> list[Trial]:
-        """`trials` scored as the agent knows the specs, an objective's demand included."""
-        if self.scored_with is self.run.design.specs:
-            return list(trials)
-        return [score(t.number, t.sizing, t.results, self.scored_with) for t in trials]
-
-    def tightened(self, told: Sequence[Trial]) -> bool:
-        """With an objective: demand of the next points to be better than the best so far."""
-        if not self.objective or not any(trial.met for trial in told):
-            return False
-        demand = {**self.run.design.specs, **tightened_specs(self.run)}
-        better = demand != self.scored_with
-        self.scored_with = demand
-        return better
-
     def _recall(self, number: int, sizing: Sizing) -> Mapping[str, CornerResult] | None:
         stored = self._stored.get(number)
         return stored.results if stored and _key(stored.sizing) == _key(sizing) else None
@@ -260,29 +274,6 @@ class _Progress:
         first = trials[0]
         if first.state is not State.COMPLETE and all(_same_failure(first, t) for t in trials):
             raise SystematicFailure(trials)
-
-
-def tightened_specs(run: Run) -> dict[str, Spec]:
-    """Specs that hold the objective's measures 1 % better than the best trial that meets all."""
-    best: dict[str, Spec] = {}
-    feasible = [trial for trial in run.trials if trial.met]
-    for name in run.design.objective.minimize:
-        value = min(trial.measures[name] for trial in feasible)
-        low, _ = _limits(run.design, name)
-        best[name] = Spec(name, Limits(low, value - 0.01 * abs(value)))
-    for name in run.design.objective.maximize:
-        value = max(trial.measures[name] for trial in feasible)
-        _, high = _limits(run.design, name)
-        best[name] = Spec(name, Limits(value + 0.01 * abs(value), high))
-    return best
-
-
-def _limits(design: Design, measure: str) -> tuple[float | None, float | None]:
-    """Finite limits that a spec already puts on `measure`."""
-    if measure not in design.specs:
-        return None, None
-    low, high = bounds(design.specs[measure].limits)
-    return (low if low > float("-inf") else None), (high if high < float("inf") else None)
 
 
 def _same_failure(one: Trial, other: Trial) -> bool:

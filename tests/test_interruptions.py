@@ -139,6 +139,19 @@ def test_a_time_limit_ends_a_run_of_any_budget(hopeless):
 
 def test_more_jobs_than_processors(hopeless):
     for jobs in (1, 8):
-        done = m3eda("size", "design.yaml", "-j", jobs, "--run-dir", f"j{jobs}", cwd=hopeless)
+        common = ("size", "design.yaml", "--batch", 3, "-j", jobs)
+        done = m3eda(*common, "--run-dir", f"j{jobs}", cwd=hopeless)
         assert done.returncode == NOT_MET
     assert trials(hopeless / "j1") == trials(hopeless / "j8")
+
+
+def test_a_batch_is_as_wide_as_the_jobs_a_run_begins_with(hopeless):
+    changed(hopeless, "name: random", "name: cma")
+    m3eda("size", "design.yaml", "--batch", "3", "--run-dir", "given", cwd=hopeless)
+    m3eda("size", "design.yaml", "--jobs", "3", "--budget", "11", "--run-dir", "cut", cwd=hopeless)
+    done = m3eda("size", "design.yaml", "--json", "--run-dir", "cut", cwd=hopeless)
+    assert json.loads(done.stdout)["batch"] == 3
+    assert json.loads(done.stdout)["run"]["new_simulations"] == 40 - 11
+    assert trials(hopeless / "cut") == trials(hopeless / "given")
+    alone = m3eda("size", "design.yaml", "--json", "--run-dir", "alone", cwd=hopeless)
+    assert json.loads(alone.stdout)["batch"] == 1

@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from m3eda.agents.types import Agent, AgentFactory
+from m3eda.agents.types import Agent, AgentFactory, Retargetable
 from m3eda.design.types import Design, Parameter, Sizing
 from m3eda.errors import M3edaError, PluginError, cause
 from m3eda.simulate.trial import Trial
@@ -68,6 +68,15 @@ class GuardedAgent:
         except Exception as error:  # a stranger's code may raise anything
             raise PluginError(f"agent {self._name}: tell() raised {cause(error)}") from error
 
+    def retarget(self, design: Design, trials: Sequence[Trial]) -> bool:
+        """Pass other specs on; False where the agent cannot take them."""
+        try:
+            return retargeted(self._agent, design, trials)
+        except M3edaError:
+            raise
+        except Exception as error:  # a stranger's code may raise anything
+            raise PluginError(f"agent {self._name}: retarget() raised {cause(error)}") from error
+
     def _check(self, sizing: Mapping[str, Any]) -> None:
         missing = [name for name in self._free if name not in sizing]
         unknown = [str(name) for name in sizing if name not in self._free]
@@ -80,6 +89,11 @@ class GuardedAgent:
 
     def _wrong(self, what: str, right: str) -> PluginError:
         return PluginError(f"agent {self._name}: ask() gave {what} (expected {right})")
+
+
+def retargeted(agent: Agent, design: Design, trials: Sequence[Trial]) -> bool:
+    """Give `agent` other specs and its trials scored anew; False where it cannot take them."""
+    return isinstance(agent, Retargetable) and agent.retarget(design, trials) is True
 
 
 def allowed(parameter: Parameter, value: Any) -> bool:

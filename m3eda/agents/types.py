@@ -36,5 +36,23 @@ class Agent(Protocol):
         ...
 
 
+@runtime_checkable
+class Retargetable(Protocol):
+    """What an agent may have besides: to go on with other specs, and keep what it has learned.
+
+    With an objective the loop demands ever better values of its measures, as limits among the
+    specs. An agent without this is built anew for each demand and told every trial.
+    """
+
+    def retarget(self, design: Design, trials: Sequence[Trial]) -> bool:
+        """Go on with `design`, which differs from the one of before in its specs alone.
+
+        `trials` are all so far, scored by the new specs, in the order of a new agent's `tell`; they
+        replace those told before, and what is asked next must depend on them as a new agent's
+        would, or on the calls so far. False where it cannot: a new one is built then.
+        """
+        ...
+
+
 class AgentFactory(Protocol):
     def __call__(self, design: Design, seed: int, options: Mapping[str, Any]) -> Agent: ...

@@ -46,7 +46,7 @@ Words = Annotated[
     WithJsonSchema({"type": ["string", "array"], "items": {"type": "string"}}),
 ]
 Includes = Annotated[
-    dict[Word, Words],
+    dict[str, Words],
     BeforeValidator(lambda value: {"": value} if isinstance(value, (str, list)) else value),
     WithJsonSchema({"type": ["string", "array", "object"]}),
 ]
@@ -69,8 +69,8 @@ class TestbenchEntry(Entry):
     __test__ = False
 
     template: Word = Field(
-        description="Jinja template of the netlist: a file beside the design file, else one of "
-        "the circuit library."
+        description="Jinja template of the netlist, or a Python file that builds it: beside the "
+        "design file, else one of the circuit library."
     )
     conditions: dict[Name, Condition] = Field(
         default={},
@@ -167,7 +167,7 @@ class SpecEntry(LimitsEntry):
 
 
 class ObjectiveEntry(Entry):
-    """What to improve once every spec is met; of several, each must beat the best so far."""
+    """What to improve once every spec is met; of several measures the Pareto front is kept."""
 
     minimize: Words = Field(default=[], description="A measure, or a list of them.")
     maximize: Words = Field(default=[], description="A measure, or a list of them.")
@@ -261,9 +261,10 @@ class AgentEntry(Entry):
     )
     seed: Whole = Field(default=1, ge=0, description="Seed of all random choices.")
     batch: Whole = Field(
-        default=1,
-        ge=1,
-        description="Sizings proposed at once; part of the recipe, whatever --jobs is.",
+        default=0,
+        ge=0,
+        description="Sizings proposed at once, part of the recipe; 0 takes as many as --jobs keeps "
+        "busy.",
     )
     options: dict[str, Natural] = Field(default={}, description="Options of the agent.")
 

@@ -14,6 +14,9 @@ TemplateNames = Callable[[Path, tuple[Path, ...]], set[str]]
 """(template, folders that its includes are looked for in) -> the names it needs from outside.
 Raises DesignError where it, or an include, cannot be read."""
 
+EVERYTHING = "**"
+"""Among a template's names: it takes whatever there is, so which names it uses cannot be told."""
+
 
 def library_folder() -> Path | None:
     """The circuit library's folder, shipped as package `m3eda_templates`; None where missing."""
@@ -50,7 +53,8 @@ class Templates:
             choices = ", ".join(f"{file.parent.name}/{name}" for file in found)
             self.problems.add(path, f"several templates are called '{name}'", f"write {choices}")
             return None
-        beside = [file.name for folder in folders for file in folder.glob("*.cir*")]
+        beside = [file.name for folder in folders for ending in ("*.cir*", "*.py")
+                  for file in folder.glob(ending)]  # fmt: skip
         looked = f"looked in {folders[0].resolve()} and in the circuit library"
         hint = nearest(name, beside) or looked
         self.problems.add(path, f"the template '{name}' is not there", hint)
@@ -63,11 +67,14 @@ class Templates:
         beside = self.problems.document.path.resolve().parent
         folders = [template.parent, beside, *([self.library] if self.library else [])]
         try:
-            return self.template_names(template, tuple(dict.fromkeys(folders)))
+            names = self.template_names(template, tuple(dict.fromkeys(folders)))
         except DesignError as error:
             self.complete = False
             self.problems.extend(error.mistakes)
             return set()
+        if EVERYTHING in names:
+            self.complete = False
+        return names - {EVERYTHING}
 
     def check(self, path: KeyPath, template: Path, needed: Iterable[str], given: set[str]) -> None:
         """Note each name that the template at `path` needs and nobody gives."""

@@ -175,8 +175,9 @@ class AgentChoice:
     seconds: float | None = None
     """Largest wall time, or None."""
     seed: int = 1
-    batch: int = 1
-    """Sizings asked from the agent at once; part of the recipe, independent of --jobs."""
+    batch: int = 0
+    """Sizings asked from the agent at once, part of the recipe; 0 until the run begins with as many
+    as its jobs keep busy."""
     options: Mapping[str, Any] = field(default_factory=dict)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, TextIO
 
+from m3eda.report.objective import objective_lines
 from m3eda.report.summary import Summary
 from m3eda.report.tables import SpecRow, Table, ascii_safe
 from m3eda.report.text import headline, run_lines, tables, text_report
@@ -74,7 +75,7 @@ def _print_rich(summary: Summary, console: Console) -> None:
         console.print()
         console.print(rich_table(table, ascii_only))
     console.print()
-    for line in run_lines(summary):
+    for line in [*objective_lines(summary), *run_lines(summary)]:
         console.print(text_cell(line, ascii_only))
 
 

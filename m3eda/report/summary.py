@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from m3eda.design.types import Design, Objective
+from m3eda.objective.front import Front
 from m3eda.simulate.trial import Trial
 from m3eda.simulate.types import State
 
@@ -20,16 +21,14 @@ _NO_OBJECTIVE = Objective()
 Rank = tuple[Any, ...]
 
 
-def rank(trial: Trial, objective: Objective = _NO_OBJECTIVE) -> Rank:
+def rank(trial: Trial) -> Rank:
     """A key that grows with how good a trial is; no two trials of a run have the same.
 
-    Trials that meet every spec come first, then among these the objective, the reward, the worst
-    margin, and the lower number.
+    Trials that meet every spec come first, then the reward, the worst margin, and the lower number.
     """
     margins = [-math.inf if math.isnan(m) else m for m in trial.margins.values()]
     return (
         trial.met,
-        _objective_key(trial, objective) if trial.met else (),
         trial.reward,
         min(margins, default=0.0),
         trial.state is State.COMPLETE,
@@ -38,19 +37,11 @@ def rank(trial: Trial, objective: Objective = _NO_OBJECTIVE) -> Rank:
 
 
 def best_of(trials: Iterable[Trial], objective: Objective = _NO_OBJECTIVE) -> Trial | None:
-    """The best trial by `rank`; None where there is none."""
-    return max(trials, key=lambda trial: rank(trial, objective), default=None)
-
-
-def _objective_key(trial: Trial, objective: Objective) -> tuple[float, ...]:
-    """The objective's measures at their worst corner, in file order, larger is better."""
-    signed = [(name, -1.0) for name in objective.minimize]
-    signed += [(name, 1.0) for name in objective.maximize]
-    keys = []
-    for name, sign in signed:
-        values = [sign * r.measures.get(name, math.nan) for r in trial.results.values()]
-        keys.append(-math.inf if any(map(math.isnan, values)) else min(values))
-    return tuple(keys)
+    """The trial to hand over: the knee of the front, else the best by `rank`; None without any."""
+    tally = Tally(objective)
+    for trial in trials:
+        tally.add(trial)
+    return tally.best
 
 
 @dataclass
@@ -67,6 +58,12 @@ class Tally:
     failures: Counter[State] = field(default_factory=Counter)
     failed: int = 0
     last_failure: str = ""
+    first: Trial | None = None
+    """The first trial with which the objective had a value and every spec was met."""
+    front: Front = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.front = Front(self.objective)
 
     def add(self, trial: Trial, *, replayed: bool = False) -> bool:
         """Count `trial`; True where it is the best so far."""
@@ -77,10 +74,13 @@ class Tally:
             self.failed += 1
             self.failures[trial.state] += 1
             self.last_failure = f"{trial.state.value}: {trial.reason}".removesuffix(": ")
-        better = self.best is None or rank(trial, self.objective) > rank(self.best, self.objective)
-        if better:
+        before = self.best
+        if self.front.add(trial):
+            self.first = self.first or trial
+            self.best = self.front.knee()
+        elif not len(self.front) and (before is None or rank(trial) > rank(before)):
             self.best = trial
-        return better
+        return self.best is not before
 
 
 @dataclass(frozen=True)
@@ -105,11 +105,15 @@ class Summary:
     ending: End | None = None
     """Why the run ended; None where unknown."""
     failures: Mapping[State, int] = field(default_factory=dict)
+    front: tuple[Trial, ...] = ()
+    """With one objective the best trial, with several the Pareto front, best in the first first."""
+    first: Trial | None = None
+    """The first trial that met every spec and gave the objective a value."""
 
     @property
     def met(self) -> bool:
-        """True where the best trial meets every spec."""
-        return self.best is not None and self.best.met
+        """True where the best trial meets every spec; without specs, where the objective exists."""
+        return self.best is not None and self.best.met and bool(self.design.specs or self.front)
 
     @property
     def failed(self) -> int:
@@ -145,4 +149,6 @@ def summarize(
         seconds=seconds,
         ending=ending,
         failures=dict(tally.failures),
+        front=tuple(tally.front.trials),
+        first=tally.first,
     )

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from m3eda.design.scoring import margin, met
 from m3eda.design.types import NOMINAL, Design, Limits, Measure, Parameter, Spec, Value
+from m3eda.objective.values import Aim, aims
 from m3eda.simulate.trial import CornerResult, Trial
 from m3eda.units import format_engineering
 
@@ -94,8 +95,8 @@ def spec_met(spec: Spec, trial: Trial) -> bool:
 def spec_rows(design: Design, trial: Trial | None) -> list[SpecRow]:
     """A row for each spec, then for each measure of the objective that has no spec."""
     rows = [_spec_row(design, spec, trial) for spec in design.specs.values()]
-    aims = [*design.objective.minimize, *design.objective.maximize]
-    rows += [_aim_row(design, name, trial) for name in aims if name not in design.specs]
+    wanted = [aim for aim in aims(design.objective) if aim.measure not in design.specs]
+    rows += [_aim_row(design, aim, trial) for aim in wanted]
     return rows
 
 
@@ -127,6 +128,31 @@ def parameter_table(design: Design, trial: Trial) -> Table:
         shown = NOTHING if value is None else quantity(value, parameter.unit)
         rows.append((parameter.name, shown, _allowed(parameter), _note(parameter, value)))
     return _table(("parameter", "value", "allowed", "note"), rows, ("value",))
+
+
+def pareto_table(design: Design, front: Sequence[Trial], chosen: Trial | None) -> Table:
+    """The objective's measures, at their worst, of every trial on the front."""
+    wanted = aims(design.objective)
+    rows = [
+        (
+            str(trial.number),
+            *(aim_text(design, aim, trial) for aim in wanted),
+            "handed over" if chosen is not None and trial.number == chosen.number else "",
+        )
+        for trial in front
+    ]
+    names = tuple(aim.measure for aim in wanted)
+    return _table(("trial", *names, "note"), rows, ("trial", *names))
+
+
+def aim_text(design: Design, aim: Aim, trial: Trial) -> str:
+    """The objective's measure at its worst corner and point."""
+    return quantity(aim.value(aim.cost(trial)), unit_of(design, aim.measure))
+
+
+def count_text(number: int, noun: str) -> str:
+    """`1 simulation`, `2 simulations`."""
+    return f"{number} {noun}{'' if number == 1 else 's'}"
 
 
 def quantity(value: Value, unit: str) -> str:
@@ -171,10 +197,9 @@ def margin_text(value: float, limits: Limits, unit: str) -> str:
 
 
 def _spec_row(design: Design, spec: Spec, trial: Trial | None) -> SpecRow:
-    unit = _unit(design, spec.measure)
-    aims = {**dict.fromkeys(design.objective.minimize, ", then smallest")}
-    aims |= dict.fromkeys(design.objective.maximize, ", then largest")
-    aim = aims.get(spec.measure, "")
+    unit = unit_of(design, spec.measure)
+    wanted = {aim.measure: f", then {aim.word}" for aim in aims(design.objective)}
+    aim = wanted.get(spec.measure, "")
     if trial is None:
         return SpecRow(spec.measure, wanted_text(spec.limits, unit) + aim)
     corner = _worst_corner(spec, trial)
@@ -191,12 +216,10 @@ def _spec_row(design: Design, spec: Spec, trial: Trial | None) -> SpecRow:
     )
 
 
-def _aim_row(design: Design, name: str, trial: Trial | None) -> SpecRow:
-    wanted = "smallest" if name in design.objective.minimize else "largest"
+def _aim_row(design: Design, aim: Aim, trial: Trial | None) -> SpecRow:
     if trial is None:
-        return SpecRow(name, wanted)
-    value = trial.measures.get(name, math.nan)
-    return SpecRow(name, wanted, quantity(value, _unit(design, name)))
+        return SpecRow(aim.measure, aim.word)
+    return SpecRow(aim.measure, aim.word, aim_text(design, aim, trial))
 
 
 def _worst_corner(spec: Spec, trial: Trial) -> str:
@@ -210,7 +233,8 @@ def _worst_corner(spec: Spec, trial: Trial) -> str:
     return min(trial.results, key=key)
 
 
-def _unit(design: Design, measure: str) -> str:
+def unit_of(design: Design, measure: str) -> str:
+    """The unit of a measure, as its spec has it, else as the measure has."""
     spec, known = design.specs.get(measure), design.measures.get(measure)
     return (spec.unit if spec else "") or (known.unit if known else "")
 

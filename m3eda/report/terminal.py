@@ -172,6 +172,9 @@ class LogDisplay(_Counting):
         self._last = self._clock()
         rows = spec_rows(design, self._best)
         specs = f"best meets {sum(row.met is True for row in rows)} of {len(design.specs)} specs"
+        front = self._tally.front
+        if len(front.aims) > 1 and len(front):
+            specs += f", {len(front)} on the Pareto front"
         self.note(f"{self.progress()}; {specs}")
 
     def note(self, text: str) -> None:

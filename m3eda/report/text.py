@@ -10,13 +10,17 @@ from typing import Any, Literal
 
 from m3eda import __version__
 from m3eda.design.types import Value
+from m3eda.objective.values import Aim, aims
+from m3eda.report.objective import objective_lines, objective_text
 from m3eda.report.summary import Summary
 from m3eda.report.tables import (
     Table,
     ascii_safe,
+    count_text,
     markdown,
     one_line,
     parameter_table,
+    pareto_table,
     plain_text,
     spec_met,
     spec_table,
@@ -44,8 +48,11 @@ def headline(summary: Summary) -> str:
     if best is None:
         return f"{design.name}: nothing simulated"
     total = len(design.specs)
-    if best.met:
-        return f"{design.name}: all specs met ({total} of {total})"
+    if summary.met:
+        parts = (f"all specs met ({total} of {total})" if total else "", objective_text(summary))
+        return f"{design.name}: {'; '.join(part for part in parts if part)}"
+    if not total:
+        return f"{design.name}: NO VALUE OF THE OBJECTIVE"
     held = sum(spec_met(spec, best) for spec in design.specs.values())
     return f"{design.name}: SPECS NOT MET ({held} of {total})"
 
@@ -56,12 +63,12 @@ def failures_line(summary: Summary) -> str:
         return ""
     most = sorted(summary.failures.items(), key=lambda item: (-item[1], item[0].value))
     parts = ", ".join(f"{count} {state.value}" for state, count in most if count)
-    return f"{summary.failed} of {_count(summary.trials, 'simulation')} failed: {parts}"
+    return f"{summary.failed} of {count_text(summary.trials, 'simulation')} failed: {parts}"
 
 
 def run_lines(summary: Summary) -> list[str]:
     """Counts, time, and why the run ended."""
-    counts = _count(summary.trials, "simulation")
+    counts = count_text(summary.trials, "simulation")
     if summary.simulations != summary.trials:
         counts += f" ({summary.simulations} new)"
     if summary.seconds > 0.0:
@@ -97,17 +104,21 @@ def duration(seconds: float) -> str:
 
 
 def tables(summary: Summary) -> list[Table]:
-    """The spec table, and the parameter table where there is a best trial."""
-    found = [spec_table(summary.design, summary.best)]
-    if summary.best is not None:
-        found.append(parameter_table(summary.design, summary.best))
+    """The spec table, the parameter table of the best trial, and the Pareto front."""
+    design, best = summary.design, summary.best
+    found = [spec_table(design, best)]
+    if best is not None:
+        found.append(parameter_table(design, best))
+    if len(aims(design.objective)) > 1 and summary.front:
+        found.append(pareto_table(design, summary.front, best))
     return found
 
 
 def text_report(summary: Summary, run: bool = True) -> str:
     """Plain ASCII. `run` adds the counts and times, which differ where the result is the same."""
     blocks = [headline(summary) + "\n", *map(plain_text, tables(summary))]
-    lines = [*(run_lines(summary) if run else []), *origin_lines(summary)]
+    lines = [*objective_lines(summary), *(run_lines(summary) if run else [])]
+    lines += origin_lines(summary)
     blocks.append("\n".join(lines) + "\n")
     return "\n".join(ascii_safe(block) for block in blocks)
 
@@ -117,7 +128,8 @@ def markdown_report(summary: Summary, run: bool = True) -> str:
     if summary.design.description:
         blocks.append(one_line(summary.design.description) + "\n")
     blocks += map(markdown, tables(summary))
-    lines = [*(run_lines(summary) if run else []), *origin_lines(summary)]
+    lines = [*objective_lines(summary), *(run_lines(summary) if run else [])]
+    lines += origin_lines(summary)
     blocks.append("".join(f"- {line}\n" for line in lines))
     return "\n".join(blocks)
 
@@ -145,9 +157,12 @@ def sizing_json(summary: Summary) -> dict[str, Any]:
         "measures": {} if best is None else _measures(best, units),
         "specs": {} if best is None else _specs(summary, best),
         "corners": {} if best is None else _corners(best),
+        "objective": _objective(summary),
+        "pareto": _pareto(summary, units),
         "reward": None if best is None else _number(best.reward),
         "agent": summary.agent,
         "seed": summary.seed,
+        "batch": max(summary.design.agent.batch, 1),
         "versions": versions(summary),
         "counts": {
             "simulations": summary.trials,
@@ -229,6 +244,38 @@ def _specs(summary: Summary, best: Trial) -> dict[str, Any]:
     return specs
 
 
+def _objective(summary: Summary) -> dict[str, Any]:
+    """Each measure of the objective: what it is in the sizing handed over, and was at first."""
+    return {
+        aim.measure: {
+            "wanted": aim.word,
+            "value": None if summary.best is None else _aimed(aim, summary.best),
+            "first": None if summary.first is None else _aimed(aim, summary.first),
+        }
+        for aim in aims(summary.design.objective)
+    }
+
+
+def _pareto(summary: Summary, units: Mapping[str, str]) -> list[dict[str, Any]]:
+    """Every trial of the front; empty where there are fewer than two measures."""
+    wanted = aims(summary.design.objective)
+    if len(wanted) < 2:
+        return []
+    return [
+        {
+            "trial": trial.number,
+            "objective": {aim.measure: _aimed(aim, trial) for aim in wanted},
+            "sizing": {name: _number(value) for name, value in trial.sizing.items()},
+            "measures": _measures(trial, units),
+        }
+        for trial in summary.front
+    ]
+
+
+def _aimed(aim: Aim, trial: Trial) -> Value | None:
+    return _number(aim.value(aim.cost(trial)))
+
+
 def _corners(trial: Trial) -> dict[str, Any]:
     return {corner: _corner(result) for corner, result in trial.results.items()}
 
@@ -246,7 +293,3 @@ def _corner(result: CornerResult) -> dict[str, Any]:
 def _number(value: Value) -> Value | None:
     """`value`, None where JSON has no such number."""
     return value if isinstance(value, str) or math.isfinite(value) else None
-
-
-def _count(number: int, noun: str) -> str:
-    return f"{number} {noun}{'' if number == 1 else 's'}"

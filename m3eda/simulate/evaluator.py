@@ -94,6 +94,11 @@ class Evaluator:
         return (self.design.nominal,)
 
     @property
+    def runs(self) -> int:
+        """Simulations that one sizing takes."""
+        return len(self.corners) * len(self._testbenches)
+
+    @property
     def renderer(self) -> Renderer:
         return self._renderer
 

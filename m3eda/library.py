@@ -1,0 +1,266 @@
+"""m3eda from Python: load a design, size it, look at the result.
+
+`size` runs to the end, `start` hands over each trial as it comes, `evaluate` simulates one point.
+Nothing is printed, errors are exceptions (`M3edaError`), and what the command line does is done by
+the same loop: same design, same seed, same trials.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import shutil
+import tempfile
+import time
+from collections.abc import Callable, Generator, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from m3eda import loop
+from m3eda.design.types import Design, Value
+from m3eda.errors import DesignError, Mistake
+from m3eda.flow import FAILED, Prepared, Project, prepare
+from m3eda.loop import Change, Command, End, Stop
+from m3eda.report.summary import summarize
+from m3eda.result import Result
+from m3eda.simulate.failures import SystematicFailure
+from m3eda.simulate.trial import Trial, score
+
+
+def load_design(path: str | Path) -> Design:
+    """The design file at `path`, read and checked, with the plugins it names.
+
+    Raises DesignError with every mistake in `mistakes`, and PluginError.
+    """
+    return Project.load(Path(path).expanduser()).design
+
+
+def size(
+    design: Design | str | Path,
+    *,
+    agent: str | None = None,
+    simulator: str | None = None,
+    budget: int | None = None,
+    seconds: float | None = None,
+    seed: int | None = None,
+    batch: int | None = None,
+    timeout: float | None = None,
+    jobs: int = 1,
+    run_dir: str | Path | None = None,
+    resume: bool = False,
+    fresh: bool = False,
+    on_trial: Callable[[Trial], object] | None = None,
+) -> Result:
+    """Size `design` to the end, and give what came out; nothing is printed.
+
+    `agent` to `timeout` stand in for the design's own words, None leaves one as it is; `seconds`
+    is wall time. `jobs` simulations run at once. The run is kept in `run_dir`: the same call goes
+    on there after an interruption, `resume` learns from other specs' runs, `fresh` begins anew.
+    Without `run_dir` nothing is left on disk. `on_trial` is called with each trial.
+
+    Raises ValueError for an argument that cannot be, DesignError (where every first point fails
+    too, with the place at fault and the failed deck's), PluginError, SimulatorMissing and
+    StorageError.
+    """
+    with start(
+        design, agent=agent, simulator=simulator, budget=budget, seconds=seconds, seed=seed,
+        batch=batch, timeout=timeout, jobs=jobs, run_dir=run_dir, resume=resume, fresh=fresh,
+    ) as sizing:  # fmt: skip
+        for trial in sizing:
+            if on_trial is not None:
+                on_trial(trial)
+        return sizing.result()
+
+
+def start(
+    design: Design | str | Path,
+    *,
+    agent: str | None = None,
+    simulator: str | None = None,
+    budget: int | None = None,
+    seconds: float | None = None,
+    seed: int | None = None,
+    batch: int | None = None,
+    timeout: float | None = None,
+    jobs: int = 1,
+    run_dir: str | Path | None = None,
+    resume: bool = False,
+    fresh: bool = False,
+) -> Sizer:
+    """A run that is ready to go: iterate over it for its trials, within `with`.
+
+    Arguments and errors are those of `size`; the simulator's come while iterating.
+    """
+    _check_counts(1, budget=budget, batch=batch, jobs=jobs)
+    _check_counts(0, seed=seed)
+    _check_times(seconds=seconds, timeout=timeout)
+    if resume and (fresh or run_dir is None):
+        raise ValueError("resume needs a run_dir, and is no use with fresh")
+    project = _project(
+        design, agent=agent, simulator=simulator, budget=budget, seconds=seconds, seed=seed,
+        batch=batch, timeout=timeout,
+    )  # fmt: skip
+    if run_dir is not None:
+        folder = Path(run_dir).expanduser()
+        return Sizer(prepare(project, folder, jobs=jobs, resume=resume, fresh=fresh), folder)
+    folder = Path(tempfile.mkdtemp(prefix="m3eda-run-"))
+    try:
+        return Sizer(prepare(project, folder, jobs=jobs), folder, temporary=True)
+    except BaseException:
+        shutil.rmtree(folder, ignore_errors=True)
+        raise
+
+
+def evaluate(design: Design | str | Path, sizing: Mapping[str, Value] | None = None) -> Trial:
+    """Simulate one point: `sizing` over the designer's start (else the middle of each range).
+
+    Raises DesignError for a name that is no parameter; a simulation that fails is told in the
+    trial's `state` and `reason`.
+    """
+    project = _project(design)
+    given = dict(sizing or {})
+    for name in given:
+        if name not in project.design.parameters:
+            raise _unknown(project.design, "parameter", name, project.design.parameters)
+    evaluator = project.evaluator()
+    whole = evaluator.complete({**project.nominal_sizing(), **given})
+    with contextlib.closing(evaluator.evaluate([whole])) as results:
+        return score(0, whole, next(results), project.design.specs)
+
+
+class Sizer:
+    """A run, iterated over for its trials. Leaving `with` stops what still simulates.
+
+    With a run directory, leaving early or being interrupted loses nothing: the next run with the
+    same arguments goes on.
+    """
+
+    def __init__(self, prepared: Prepared, run_dir: Path, *, temporary: bool = False) -> None:
+        self.run_dir = run_dir
+        self.ending: End | None = None
+        """Why the run ended; None before."""
+        self._prepared = prepared
+        self._temporary = temporary
+        self._told_of_decks = False
+        self._trials: Generator[Trial, Command | None, End] = loop.size(prepared.run)
+        self._commands: list[Command] = []
+        self._started: float | None = None
+        self._seconds = 0.0
+
+    @property
+    def design(self) -> Design:
+        """The design as it is now, changes asked for included."""
+        asked = [command.design for command in self._commands if isinstance(command, Change)]
+        return asked[-1] if asked else self._prepared.run.design
+
+    @property
+    def trials(self) -> tuple[Trial, ...]:
+        """Every trial so far, scored by the specs of today."""
+        return tuple(self._prepared.run.trials)
+
+    def __enter__(self) -> Sizer:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.close()
+
+    def __iter__(self) -> Iterator[Trial]:
+        while (trial := self._next()) is not None:
+            yield trial
+
+    def change(self, design: Design) -> None:
+        """Go on with `design`, such as `sizer.design.pinned("cc", 2e-12)`, after this trial.
+
+        The trials so far are scored anew. Raises DesignError for a spec on no measure.
+        """
+        _check_specs(design)
+        self._commands.append(Change(design))
+
+    def stop(self) -> None:
+        """End the run after this trial, as if the budget were spent."""
+        self._commands.append(Stop())
+
+    def result(self) -> Result:
+        """What came out so far; everything once the iteration has ended."""
+        run, prepared = self._prepared.run, self._prepared
+        summary = summarize(
+            run.design,
+            run.trials,
+            agent=run.design.agent.name,
+            seed=run.design.agent.seed,
+            simulator=prepared.version,
+            design_hash=prepared.hash,
+            simulations=len(run.trials) - run.replayed,
+            seconds=self._seconds,
+            ending=self.ending,
+        )
+        return Result(summary, tuple(run.trials), run.evaluator)
+
+    def close(self) -> None:
+        """Stop what still simulates, and let go of the run directory.
+
+        A temporary one is removed, but for the failed decks that an error has told of.
+        """
+        self._trials.close()
+        self._prepared.close()
+        if self._temporary and not self._told_of_decks:
+            shutil.rmtree(self.run_dir, ignore_errors=True)
+
+    def _next(self) -> Trial | None:
+        """The next trial, all commands given so far having been sent; None at the end."""
+        if self.ending is not None:
+            return None
+        first, began = self._started is None, time.monotonic()
+        self._started = began if self._started is None else self._started
+        command = None if first else self._command()
+        try:
+            trial = next(self._trials) if command is None else self._trials.send(command)
+        except StopIteration as stop:
+            self.ending = stop.value
+            return None
+        except SystematicFailure as failure:
+            self._told_of_decks = True
+            raise failure.located(self.design, self.run_dir / FAILED) from failure
+        finally:
+            self._seconds = time.monotonic() - self._started
+        told = {"design": self.design, "trial": trial}
+        self._prepared.project.plugins.call("trial_finished", lambda _: told)
+        return trial
+
+    def _command(self) -> Command | None:
+        """The last command given: a later change holds the earlier ones, and none undoes a stop."""
+        given, self._commands = self._commands, []
+        stops: list[Command] = [command for command in given if isinstance(command, Stop)]
+        return next(iter(stops or given[-1:]), None)
+
+
+def _project(design: Design | str | Path, **overrides: Any) -> Project:
+    if not isinstance(design, Design):
+        return Project.load(Path(design).expanduser(), **overrides)
+    _check_specs(design)
+    return Project.of(design, **overrides)
+
+
+def _check_specs(design: Design) -> None:
+    """A design changed in Python may ask for what it does not measure. Raises DesignError."""
+    for name in design.specs:
+        if name not in design.measures:
+            raise _unknown(design, "measure", name, design.measures)
+
+
+def _unknown(design: Design, word: str, name: str, known: Mapping[str, object]) -> DesignError:
+    from m3eda.design.yamlfile import nearest
+
+    hint = nearest(name, known) or f"known: {', '.join(known)}"
+    return DesignError([Mistake(f"no {word} is called '{name}'", design.path, hint=hint)])
+
+
+def _check_counts(least: int, **counts: int | None) -> None:
+    for name, count in counts.items():
+        if count is not None and (not isinstance(count, int) or count < least):
+            raise ValueError(f"{name} is {count!r}; a whole number from {least} on is right")
+
+
+def _check_times(**times: float | None) -> None:
+    for name, value in times.items():
+        if value is not None and not 0.0 < value < float("inf"):
+            raise ValueError(f"{name} is {value!r}; a number of seconds above 0 is right")
