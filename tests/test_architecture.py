@@ -18,10 +18,13 @@ ROOMS = {
     "m3eda.units": {"m3eda.errors"},
     "m3eda.design": BASE | {"m3eda.design"},
     "m3eda.simulate": BASE | {"m3eda.design", "m3eda.simulate"},
+    "m3eda.objective": BASE | {"m3eda.design", "m3eda.simulate", "m3eda.objective"},
     "m3eda.agents": BASE | {"m3eda.design", "m3eda.simulate", "m3eda.agents"},
     "m3eda.ledger": BASE | {"m3eda.design", "m3eda.simulate"},
-    "m3eda.loop": BASE | {"m3eda.design", "m3eda.simulate", "m3eda.agents", "m3eda.ledger"},
-    "m3eda.report": BASE | {"m3eda.design", "m3eda.simulate", "m3eda.loop", "m3eda.report"},
+    "m3eda.loop": BASE
+    | {"m3eda.design", "m3eda.simulate", "m3eda.objective", "m3eda.agents", "m3eda.ledger"},
+    "m3eda.report": BASE
+    | {"m3eda.design", "m3eda.simulate", "m3eda.objective", "m3eda.loop", "m3eda.report"},
 }
 """Room -> rooms it may import from."""
 

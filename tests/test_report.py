@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from m3eda.design.types import Corner, Limits, Objective, Parameter, Spec
+from m3eda.design.types import NOMINAL, Corner, Limits, Objective, Parameter, Spec
 from m3eda.report import text
 from m3eda.report.summary import Tally, best_of
 from m3eda.report.tables import (
@@ -122,6 +122,79 @@ def test_objective_decides_among_trials_that_meet_every_spec(objective, winner):
     frugal = good_trial(0, ibias=1e-4, fom=1e5)
     quick = good_trial(1, ibias=4e-4, fom=9e5)
     assert best_of([quick, frugal], objective).number == winner
+
+
+def pareto_summary(*currents_and_foms, design=None):
+    trials = [
+        good_trial(k, design, ibias=ibias, fom=fom)
+        for k, (ibias, fom) in enumerate(currents_and_foms)
+    ]
+    return sample_summary(failed_trial(9), *trials, design=design)
+
+
+FRONT = ((9e-4, 1e5), (1e-4, 1e5), (2e-4, 5e5), (4e-4, 6e5), (5e-4, 5e5))
+
+
+def test_of_several_objectives_the_knee_of_the_front_is_handed_over():
+    summary = pareto_summary(*FRONT)
+    assert [trial.number for trial in summary.front] == [1, 2, 3]
+    assert summary.best.number == 2
+    assert summary.first.number == 0
+
+
+def test_the_report_holds_the_whole_front_and_what_was_gained():
+    shown = render_report(pareto_summary(*FRONT))
+    assert "two_stage: all specs met (5 of 5); 3 sizings on the Pareto front\n" in shown
+    table = shown[shown.index("trial ") : shown.index("\nibias: ")].splitlines()
+    assert [line.split()[:3] for line in table[2:5]] == [
+        ["1", "100", "uA"], ["2", "200", "uA"], ["3", "400", "uA"],
+    ]  # fmt: skip
+    assert [line.endswith("handed over") for line in table[2:5]] == [False, True, False]
+    assert "ibias: 100 uA in trial 1, 88.9 % less than 900 uA in the first feasible one\n" in shown
+    assert "fom: 600 kHz/A in trial 3, 500 % more than 100 kHz/A in the first" in shown
+    assert "Pareto front: 3 sizings; handed over: trial 2, nearest to all the best\n" in shown
+
+
+def test_the_front_as_data_and_as_markdown():
+    summary = pareto_summary(*FRONT)
+    data = json.loads(render_report(summary, "json"))
+    assert [point["trial"] for point in data["pareto"]] == [1, 2, 3]
+    assert data["pareto"][0]["objective"] == {"ibias": 1e-4, "fom": 1e5}
+    assert data["pareto"][0]["sizing"] == summary.front[0].sizing
+    assert data["pareto"][0]["measures"]["gain"] == {"value": 412.0, "unit": "V/V"}
+    assert data["objective"]["ibias"] == {"wanted": "smallest", "value": 2e-4, "first": 9e-4}
+    assert "| 2 | 200 uA | 500 kHz/A | handed over |" in render_report(summary, "markdown")
+
+
+def test_one_objective_has_no_front_but_tells_what_was_gained():
+    design = sample_design(objective=Objective(minimize=("ibias",)))
+    summary = pareto_summary(*FRONT, design=design)
+    shown = render_report(summary)
+    assert "two_stage: all specs met (5 of 5); ibias 100 uA\n" in shown
+    assert "Pareto" not in shown
+    assert json.loads(render_report(summary, "json"))["pareto"] == []
+    assert summary.best.number == 1
+    only = render_report(pareto_summary((1e-4, 1e5), design=design))
+    assert "ibias: 100 uA in trial 0, as in the first feasible one\n" in only
+
+
+def test_nothing_is_said_of_the_objective_before_a_feasible_trial():
+    shown = render_report(sample_summary(good_trial(0, gain=1.0)))
+    assert "SPECS NOT MET (4 of 5)" in shown
+    assert "feasible" not in shown
+    assert "Pareto" not in shown
+
+
+def test_without_specs_a_run_needs_a_value_of_the_objective():
+    design = sample_design(specs={}, objective=Objective(minimize=("ibias",)))
+    lost = CornerResult({"ibias": math.nan}, state=State.NO_CONVERGENCE, reason="no")
+    failed = score(0, sample_sizing(), {NOMINAL: lost}, {})
+    none, some = (sample_summary(*t, design=design) for t in ([failed], [failed, good_trial(1)]))
+    assert not none.met
+    assert "two_stage: NO VALUE OF THE OBJECTIVE" in render_report(none)
+    assert some.met
+    assert "two_stage: ibias 420 uA" in render_report(some)
+    assert some.best.number == 1
 
 
 def test_objective_does_not_decide_where_specs_are_missed():
