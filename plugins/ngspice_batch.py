@@ -14,6 +14,7 @@ import threading
 from collections.abc import Mapping
 from pathlib import Path
 
+from m3eda_plugins.ngspice_checks import noiseless
 from m3eda_plugins.ngspice_deck import Pass, option_text, prepare
 from m3eda_plugins.ngspice_log import diagnose, meas_results, unrecognized
 from m3eda_plugins.ngspice_results import Result, analyses, gap, invented, missing, results
@@ -152,6 +153,8 @@ def _judged(
         raise SimulationFailed(State.TIMEOUT, reason, log, rundir)
     shortfall = gap(one, found, deck.text)
     if not shortfall:
+        if reason := noiseless(one.analyses, found, deck.text):
+            raise SimulationFailed(State.VECTOR_MISSING, reason, log, rundir)
         return found
     if completed.signal:
         reason = f"ngspice died of {completed.signal}: {shortfall}"

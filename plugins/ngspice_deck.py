@@ -13,6 +13,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import cast
 
+from m3eda_plugins.ngspice_checks import fatal_ports
 from m3eda_plugins.ngspice_names import is_device_value, save_name, sources
 
 from m3eda.design.types import Value
@@ -23,7 +24,8 @@ ECHO = "m3eda_"
 """Prefix of the `.meas` lines that repeat a result with all its digits."""
 
 _NOISE = ("onoise_spectrum", "inoise_spectrum", "onoise_total", "inoise_total")
-_ANALYSIS = re.compile(r"\.(op|dc|ac|tran|noise)(?:\s|$)", re.IGNORECASE)
+_NO_MEAS = ("noise", "sp")  # ngspice 39 dies of SIGSEGV at `.meas sp`
+_ANALYSIS = re.compile(r"\.(op|dc|ac|tran|noise|sp)(?:\s|$)", re.IGNORECASE)
 _MEAS = re.compile(r"\.meas(?:ure)?\s+(\w+)\s+(\S+)", re.IGNORECASE)
 _OPTION_KEY = re.compile(r"[A-Za-z]\w*")
 _OPTION_VALUE = re.compile(r"[^\s=]*")
@@ -94,7 +96,7 @@ def prepare(deck: Deck, options: Mapping[str, Value] | None = None) -> tuple[Pas
 
 
 def expected_points(card: Card) -> int | None:
-    """Number of points an `.ac` or `.noise` card asks for, None where it is not plain numbers."""
+    """Points that an `.ac`, `.noise` or `.sp` card asks for, None where not in plain numbers."""
     words = card.text.split()
     scales = {"dec": 10.0, "oct": 2.0, "lin": 0.0}
     at = next((i for i, word in enumerate(words) if word.lower() in scales), 0)
@@ -145,9 +147,11 @@ def _check(deck: Deck, netlist: Iterable[Card]) -> None:
             f"line {control.first + 1}: remove the .control block: "
             "m3eda runs the analyses that the netlist's own cards ask for"
         )
+    if fault := fatal_ports([*netlist]):
+        raise _refuse(fault)
     only_op = deck.device_values and not deck.vectors and not deck.meas
     if not only_op and not any(card.kind for card in netlist):
-        raise _refuse("the testbench has no analysis card (.op, .dc, .ac, .tran or .noise)")
+        raise _refuse("the testbench has no analysis card (.op, .dc, .ac, .tran, .noise or .sp)")
 
 
 class _Plan:
@@ -216,7 +220,8 @@ class _Plan:
 
         A netlist with a `.save` of its own means to write less: it gets what measures ask for.
         """
-        if not self._own_save or self._deck.meas or not self._deck.vectors:
+        ports = any(card.kind == "sp" for card in self._analyses)  # S_2_1 cannot be saved alone
+        if ports or not self._own_save or self._deck.meas or not self._deck.vectors:
             return " ".join([".save all", *values])
         names = [save_name(s) for v in self._deck.vectors for s in sources(v)]
         plain = [name for name in names if not is_device_value(name)]
@@ -251,7 +256,7 @@ def _meas_kinds(
     wanted: Iterable[str], netlist: Iterable[Card], analyses: Iterable[Card]
 ) -> dict[AnalysisKind, tuple[str, ...]]:
     """The wanted `.meas` results by the analysis they come from, in the order of the netlist."""
-    present = tuple(dict.fromkeys(c.kind for c in analyses if c.kind and c.kind != "noise"))
+    present = tuple(dict.fromkeys(c.kind for c in analyses if c.kind and c.kind not in _NO_MEAS))
     names = {name.lower() for name in wanted}
     found: dict[AnalysisKind, tuple[str, ...]] = {}
     for card in netlist:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Mapping
 
+from m3eda_plugins.ngspice_checks import PORT
 from m3eda_plugins.ngspice_deck import ECHO, cards
 
 from m3eda.simulate.types import State
@@ -92,6 +93,8 @@ def _substitute(match: re.Match[str], log: str, deck_text: str) -> _Found:
     why, line = match["why"].strip(), match["line"]
     if len(line) > _LONG:  # ngspice gives each parameter of a subcircuit's device in 22 digits
         line = f"{' '.join(line.split())[:_LONG]}..."
+    if line.lower().startswith(".noise"):
+        why = "expected an output, a source and a sweep, such as v(out) vin dec 10 1 1meg"
     state = State.MODEL_MISSING if _MODEL.search(why) else State.PARSE_ERROR
     return state, f"{_located(deck_text, line, int(match['number'] or 0))}{why}: {line}"
 
@@ -128,6 +131,17 @@ def _analysis(match: re.Match[str], log: str, deck_text: str) -> _Found | None:
     return State.PARSE_ERROR, f"{why}: {detail}" if detail else why
 
 
+def _noise_source(match: re.Match[str], log: str, deck_text: str) -> _Found:
+    source, why = match["source"], match["why"].strip()
+    number = next((c.first + 1 for c in cards(deck_text) if c.kind == "noise"), 0)
+    hint = {
+        "has no AC value": "write `ac 1` on its line",
+        "is not of proper type": "it must be a voltage or current source",
+    }.get(why, "name a voltage or current source of the netlist")
+    place = f"line {number}: " if number else ""
+    return State.PARSE_ERROR, f"{place}the noise analysis's source {source} {why} ({hint})"
+
+
 def _says(state: State, words: str = "{0}") -> Callable[[re.Match[str], str, str], _Found]:
     return lambda match, log, deck_text: (state, words.format(match[0], *match.groups()))
 
@@ -151,6 +165,14 @@ _RULES: tuple[_Rule, ...] = (
     ),
     _rule(r"^Netlist line no\. (?P<number>\d+):\n\s*(?P<why>.*)", _parameter),
     _rule(r"^Fatal: (?P<why>.*)", _fatal_model),
+    _rule(r"^Warning: Noise input source (?P<source>\S+) (?P<why>.*)", _noise_source),
+    _rule(
+        r"^No RF Port is present", _says(State.PARSE_ERROR, f"the .sp analysis has no port: {PORT}")
+    ),
+    _rule(
+        r"^Fatal error: (\S+): (duplicate port Index|incorrect port ordering)",
+        _says(State.PARSE_ERROR, "{1}: {2}: the ports are numbered 1, 2, 3..., each once"),
+    ),
     _rule(r"^doAnalyses:\s*(?P<why>.*)", _analysis),
     _rule(
         r"vector (@\S+) is not available or has zero length",

@@ -6,6 +6,7 @@ import re
 
 _DEVICE = re.compile(r"@(.+)\[(\w+)\]")
 _CURRENT = re.compile(r"i\((.+)\)|(.+)#branch")
+_PORTS = re.compile(r"v\(([SYZ])_(\d+)_(\d+)\)")
 _WRAPPED = re.compile(r"[vi]\((@.+|[io]noise_.+|\w+-sweep)\)")
 
 # elements without a branch of their own: their current is an operating-point value
@@ -48,6 +49,8 @@ def save_name(source: str) -> str:
 
 def canonical(name: str) -> str:
     """A vector's name in a raw file, without the v() or i() that the writer wraps around all."""
+    if ports := _PORTS.fullmatch(name):  # a node's name would be in lower case
+        return f"{ports[1].lower()}({ports[2]},{ports[3]})"
     name = name.lower()
     match = _WRAPPED.fullmatch(name)
     return match[1] if match else name
@@ -55,3 +58,8 @@ def canonical(name: str) -> str:
 
 def is_device_value(name: str) -> bool:
     return name.startswith("@")
+
+
+def is_port_parameter(name: str) -> bool:
+    """Whether `name` is an S-, Y- or Z-parameter, such as `s(2,1)`."""
+    return name[0] in "syz" and name[1] == "("

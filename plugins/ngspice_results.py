@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
@@ -9,10 +10,11 @@ from typing import Any
 
 import numpy as np
 from m3eda_plugins.ngspice_deck import Card, Pass, cards, expected_points, stop_time
-from m3eda_plugins.ngspice_names import canonical, is_device_value, sources
+from m3eda_plugins.ngspice_names import canonical, is_device_value, is_port_parameter, sources
 from numpy.typing import NDArray
 
 from m3eda.simulate.rawfile import Plot
+from m3eda.simulate.signals import ELEMENTS
 from m3eda.simulate.types import Analysis, AnalysisKind, Deck
 
 _KINDS: Mapping[str, AnalysisKind] = {
@@ -21,12 +23,15 @@ _KINDS: Mapping[str, AnalysisKind] = {
     "dc transfer": "dc",
     "noise spectral": "noise",
     "integrated noise": "noise",
+    "sp analysis": "sp",
 }
 _UNITS = {"voltage": "V", "current": "A", "time": "s", "frequency": "Hz", "admittance": "S",
           "capacitance": "F", "charge": "C", "conductance": "S", "power": "W"}  # fmt: skip
 _WORDS = {"op": "operating point", "dc": "DC sweep", "ac": "AC analysis",
-          "tran": "transient", "noise": "noise analysis"}  # fmt: skip
+          "tran": "transient", "noise": "noise analysis", "sp": "S-parameter analysis"}  # fmt: skip
 _SWEEP = "sweep"
+_FLAT = re.compile(r"@([a-z])\.(x[^\[]*\.\1[^.\[]*\[)")
+_OVER_FREQUENCY = ("ac", "noise", "sp")
 
 
 @dataclass(frozen=True)
@@ -43,7 +48,7 @@ class Result:
 
 
 def results(plots: Iterable[Plot]) -> list[Result]:
-    """The plots that are one of the five analyses; an operating point once."""
+    """The plots that are one of the six analyses; an operating point once."""
     found: list[Result] = []
     for plot in plots:
         name = plot.name.lower()
@@ -84,7 +89,7 @@ def _shortfall(card: Card, result: Result, autostop: bool) -> str:
     stop = stop_time(card) if card.kind == "tran" and not autostop else None
     if stop is not None and last < stop * (1.0 - 1e-6):
         return f"stopped at t = {last:.4g} s of {stop:.4g} s"
-    points = expected_points(card) if card.kind in ("ac", "noise") else None
+    points = expected_points(card) if card.kind in _OVER_FREQUENCY else None
     if points is not None and abs(points - result.points) > 1:
         return f"gave {result.points} of {points} points"
     return "" if result.plot.complete else f"stopped at {last:.4g}"
@@ -96,7 +101,7 @@ def invented(found: Iterable[Result], counts: Mapping[str, int]) -> set[str]:
     `counts` are its warnings by name. One a plot is normal for AC and noise, where many values
     exist nowhere; more than these have room for means that they are missing elsewhere too.
     """
-    small_signal = sum(result.kind in ("ac", "noise") for result in found)
+    small_signal = sum(result.kind in _OVER_FREQUENCY for result in found)
     return {name for name, count in counts.items() if count > small_signal}
 
 
@@ -113,12 +118,14 @@ def _analysis(
 ) -> Analysis:
     columns = {canonical(name): i for i, name in enumerate(result.plot.names)}
     # in AC and noise plots ngspice stores no small-signal value of a device but leftovers
-    usable = result.kind not in ("ac", "noise")
+    usable = result.kind not in _OVER_FREQUENCY
     names = {
         name: column
         for name, column in columns.items()
         if not is_device_value(name) or (usable and name not in bad)
     }
+    if result.kind == "sp":  # its node voltages belong to whichever port was driven last
+        names = {name: column for name, column in names.items() if is_port_parameter(name)}
     scale = _scale(result)
     chosen = dict(_chosen(names, wanted or (*names, *extra)))
     if scale:
@@ -145,12 +152,15 @@ def _chosen(names: Mapping[str, int], wanted: Iterable[str]) -> Iterable[tuple[s
 def _column(result: Result, column: int, is_scale: bool) -> NDArray[Any]:
     # a copy: the raw file is mapped into memory and goes away
     values = np.ascontiguousarray(result.plot.data[:, column])
-    return values if result.kind == "ac" and not is_scale else np.ascontiguousarray(values.real)
+    is_complex = result.kind in ("ac", "sp") and not is_scale
+    return values if is_complex else np.ascontiguousarray(values.real)
 
 
 def _unit(result: Result, name: str, column: int) -> str:
     if name.endswith("noise_spectrum"):
         return "V^2/Hz" if "^2" in result.plot.name else "V/sqrt(Hz)"
+    if is_port_parameter(name):
+        return {"y": "S", "z": "ohm"}.get(name[0], "")
     if name == _SWEEP:
         start = result.plot.names[0].lower().strip("vi(")[:4]
         return {"temp": "degC", "res-": "ohm"}.get(start, _UNITS.get(result.plot.types[0], ""))
@@ -164,17 +174,37 @@ def missing(deck: Deck, made: Iterable[Analysis], known: Sequence[Result]) -> st
     if not lost:
         return ""
     names = {canonical(name) for result in known for name in result.plot.names}
-    words = []
-    for name in lost:
-        near = get_close_matches(name.lower(), _candidates(name, deck, names), n=3, cutoff=0.4)
-        words.append(f"{name} (nearest: {', '.join(near)})" if near else name)
-    return f"the netlist gives no {'; no '.join(words)}"
+    elements = {card.text.split()[0].lower() for card in cards(deck.text)}
+    words: dict[str, list[str]] = {}
+    for name in map(_as_written, lost):
+        near = get_close_matches(name.lower(), _candidates(name, elements, names), 3, 0.4)
+        hint = _unfit(name, elements) or (f" (nearest: {', '.join(near)})" if near else "")
+        words.setdefault(hint or name, []).append(name)
+    listed = (", ".join(each) + (hint if hint not in each else "") for hint, each in words.items())
+    return f"the netlist gives no {'; no '.join(listed)}"
 
 
-def _candidates(name: str, deck: Deck, names: set[str]) -> list[str]:
+def _unfit(name: str, elements: set[str]) -> str:
+    """What the element of a device value is, where it is there and has no such value."""
+    path = name[1:].partition("[")[0]
+    leaf = path.rpartition(".")[2]
+    kind = ELEMENTS.get(leaf[:1])
+    if not is_device_value(name) or leaf not in elements or kind is None:
+        return ""
+    if leaf.startswith("x"):
+        return f" ({path} is a subcircuit: name the device inside it, {path}.name)"
+    return f" ({path} is a {kind}{' without it' if kind == 'MOSFET' else ''})"
+
+
+def _as_written(name: str) -> str:
+    """A device value by the path that a designer writes: @m.x1.m2[gm] -> @x1.m2[gm]."""
+    return _FLAT.sub(r"@\2", name.lower())
+
+
+def _candidates(name: str, elements: set[str], names: set[str]) -> list[str]:
     if is_device_value(name):
         value = name.partition("[")[2]
-        elements = (card.text.split()[0].lower() for card in cards(deck.text))
-        return [f"@{element}[{value}" for element in elements if element[0].isalpha()]
+        others = (f"@{element}[{value}" for element in sorted(elements) if element[0].isalpha())
+        return [other for other in others if other != name.lower()]
     start = name.lower().replace(" ", "")[:2]
     return sorted(other for other in names if other.startswith(start))

@@ -14,8 +14,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from m3eda.simulate import ac
-from m3eda.simulate.signals import MeasureUndefined, Trace
+from m3eda.simulate import ac, rejection
+from m3eda.simulate.signals import MeasureUndefined, Signal, Swept, Trace
+from tests.helpers import changed, m3eda
+from tests.measuring import measured
 
 SHARED = Path(os.environ.get("M3EDA_SHARED", Path(__file__).parents[2] / "shared"))
 GOLDEN = SHARED / "xyce_samples" / "hundred_sizings"
@@ -27,7 +29,12 @@ unity_gain_frequency = ac.unity_gain_frequency.function
 bandwidth_3db = ac.bandwidth_3db.function
 phase_margin = ac.phase_margin.function
 gain_margin = ac.gain_margin.function
-integrated_noise = ac.integrated_noise.function
+peaking = ac.peaking.function
+lowest_gain = ac.lowest_gain.function
+lower_corner_3db = ac.lower_corner_3db.function
+upper_corner_3db = ac.upper_corner_3db.function
+psrr = rejection.psrr.function
+cmrr = rejection.cmrr.function
 
 
 def sweep(transfer, start=1.0, stop=1e10, per_decade=10):
@@ -221,20 +228,138 @@ def test_a_response_already_in_db_is_refused():
             function(decibel)
 
 
-def test_white_and_flicker_noise_integrate_exactly():
-    f = np.array([1.0, 10.0, 1e4])
-    assert integrated_noise(Trace(f, np.full(3, 2e-9), "noise")) == pytest.approx(
-        2e-9 * math.sqrt(1e4 - 1), rel=1e-12
+@pytest.mark.parametrize("q", [0.9, 2.0, 5.0])
+def test_the_peaking_of_a_second_order_loop(q):
+    expected = q / math.sqrt(1 - 1 / (4 * q * q))
+    assert peaking(sweep(lambda s: 7 * pole(1e5, q)(s), **FINE)) == pytest.approx(
+        expected, rel=1e-5
     )
-    assert integrated_noise(Trace(f, 1e-6 / np.sqrt(f), "noise")) == pytest.approx(
-        1e-6 * math.sqrt(math.log(1e4)), rel=1e-12
-    )
+    coarse = [peaking(sweep(pole(f, q), per_decade=20)) for f in (1e5, 1.06e5)]
+    assert coarse == pytest.approx([expected] * 2, rel=0.08)
 
 
-def test_a_window_limits_the_noise_band():
-    f = np.array([1.0, 10.0, 1e4])
-    value = integrated_noise(Trace(f, np.full(3, 1e-9), "noise"), start=100.0, stop=1100.0)
-    assert value == pytest.approx(1e-9 * math.sqrt(1000.0), rel=1e-12)
+def test_without_a_peak_the_peaking_is_1():
+    assert peaking(sweep(pole(1e4))) == 1.0
+    assert peaking(sweep(pole(1e5, 0.6))) == pytest.approx(1.0, abs=1e-9)
+
+
+def test_a_gain_that_still_rises_where_the_sweep_ends_has_no_peak():
+    with pytest.raises(MeasureUndefined, match=r"still rises at 1e\+10 Hz"):
+        peaking(sweep(lambda s: 1 + s / 1e9))
+
+
+def test_corners_and_centre_of_a_band_pass():
+    # (s w / q) / (s^2 + s w / q + w^2): the corners' product is w^2, their difference w / q
+    w, q = 2e5 * np.pi, 3.0
+    response = sweep(lambda s: 5 * (s * w / q) / (s * s + s * w / q + w * w), **FINE)
+    low, high = lower_corner_3db(response), upper_corner_3db(response)
+    assert math.sqrt(low * high) == pytest.approx(1e5, rel=1e-6)
+    assert high - low == pytest.approx(1e5 / q, rel=1e-5)
+
+
+def test_the_lower_corner_of_a_coupled_amplifier():
+    response = sweep(lambda s: 10 * s / (s + 200 * np.pi) * pole(1e7)(s), per_decade=1000)
+    assert lower_corner_3db(response) == pytest.approx(100.0, rel=1e-4)
+
+
+def test_a_low_pass_has_no_lower_corner_and_a_high_pass_no_upper_one():
+    with pytest.raises(MeasureUndefined, match="3 dB below its peak down to 1 Hz"):
+        lower_corner_3db(sweep(pole(1e4)))
+    with pytest.raises(MeasureUndefined, match=r"3 dB below its peak up to 1e\+10 Hz"):
+        upper_corner_3db(sweep(lambda s: s / (s + 1e4)))
+
+
+def test_the_lowest_gain_of_a_band():
+    response = sweep(lambda s: 4 * pole(1e5)(s), **FINE)
+    windowed = lowest_gain(response, start=1e3, stop=1e5)
+    assert windowed == pytest.approx(4 / math.sqrt(2), rel=1e-6)
+
+
+@pytest.mark.parametrize(
+    "function", [dc_gain, peak_gain, lowest_gain, peaking, bandwidth_3db, lower_corner_3db,
+                 upper_corner_3db, unity_gain_frequency, phase_margin, gain_margin],
+)  # fmt: skip
+def test_a_window_outside_the_sweep_is_undefined(function):
+    with pytest.raises(MeasureUndefined, match=r"the window 0.1 to 1e\+10 is empty or not within"):
+        function(sweep(pole(1e3)), start=0.1)
+
+
+RATIOS = [psrr, cmrr]
+GAIN = Signal("v(out)", lambda kind: sweep(lambda s: 1000 * pole(1e3)(s)))
+LEAK = Signal("v(leak)", lambda kind: sweep(lambda s: 0.1 * (1 + s / 2e4 / np.pi)))
+
+
+@pytest.mark.parametrize("ratio", RATIOS)
+def test_a_rejection_of_numbers_is_their_ratio(ratio):
+    assert ratio(-1000.0, 0.1) == pytest.approx(1e4)
+    with pytest.raises(MeasureUndefined, match="want waveforms, not measures"):
+        ratio(1000.0, 0.1, frequency=10.0)
+    with pytest.raises(MeasureUndefined, match="gain is 0: its rejection is infinite"):
+        ratio(1000.0, 0.0)
+    with pytest.raises(MeasureUndefined, match="wants a gain or a waveform"):
+        ratio("out", 0.1)
+
+
+@pytest.mark.parametrize("ratio", RATIOS)
+def test_a_rejection_of_waveforms_is_at_dc_at_a_frequency_or_the_worst(ratio):
+    def exact(f):
+        return 1e4 / math.hypot(1, f / 1e3) / math.hypot(1, f / 1e4)
+
+    assert ratio(GAIN, LEAK) == pytest.approx(exact(1.0), rel=1e-12)
+    assert ratio(GAIN, LEAK, frequency=1e5) == pytest.approx(exact(1e5), rel=1e-9)
+    assert ratio(GAIN, LEAK, start=10.0, stop=1e6) == pytest.approx(exact(1e6), rel=1e-9)
+    assert ratio(1000.0, LEAK, frequency=1e4) == pytest.approx(1e4 / math.sqrt(2), rel=1e-9)
+    with pytest.raises(MeasureUndefined, match=r"the window 0.1 to 1e\+10 is empty or not within"):
+        ratio(GAIN, LEAK, start=0.1)
+    with pytest.raises(MeasureUndefined, match="outside the sweep"):
+        ratio(GAIN, LEAK, frequency=1e11)
+
+
+def test_a_rejection_of_a_leak_with_a_null_is_undefined():
+    with pytest.raises(MeasureUndefined, match="the supply gain is 0 at a frequency"):
+        psrr(GAIN, LEAK - LEAK)
+
+
+def test_a_rejection_over_a_condition_stays_over_it():
+    gain = Swept.of("gain", "temp", [0, 50], [100.0, 200.0])
+    found = psrr(gain, Swept.of("leak", "temp", [0, 50], [1.0, 0.5]))
+    np.testing.assert_allclose(found.trace().y, [100.0, 400.0])
+
+
+COPIES = """\
+two copies of a common source stage, the input and the supply driven
+v1 in 0 dc 0 ac 1
+g1 out1 0 in 0 1m
+r1 out1 sup1 10k
+v2 sup1 0 1
+g2 out2 0 0 0 1m
+r2 out2 sup2 10k
+r3 out2 0 40k
+r4 out1 0 40k
+v3 sup2 0 dc 1 ac 1
+.ac dec 10 1 1k
+"""
+
+
+@pytest.mark.simulator
+def test_the_psrr_of_two_copies_in_one_testbench(tmp_path):
+    values, reasons = measured(
+        COPIES, tmp_path, {"psrr": "psrr(v(out1), v(out2))", "db": "db(psrr(v(out1), v(out2)))"}
+    )
+    assert reasons == {}
+    assert values["psrr"] == pytest.approx(1e-3 * 8e3 / 0.8, rel=1e-9)  # gm R / (40/50)
+    assert values["db"] == pytest.approx(20.0, rel=1e-9)
+
+
+@pytest.mark.simulator
+def test_a_psrr_of_measures_from_two_testbenches(rc):
+    changed(rc, "{ac: rc.cir.j2}", "{ac: rc.cir.j2, supply: supply.cir.j2}")
+    changed(rc, "  far: {testbench", "  gain: {testbench: ac, expr: dc_gain(v(out))}\n"
+            "  leak: {testbench: supply, expr: dc_gain(v(out))}\n"
+            "  psrr: {expr: 'psrr(gain, leak)', unit: V/V}\n  far: {testbench")  # fmt: skip
+    (rc / "supply.cir.j2").write_text("t\nv1 s 0 ac 1\nr1 s out 1k\nr2 out 0 1\n.ac dec 1 1 10\n")
+    done = m3eda("check", "design.yaml", "--json", cwd=rc)
+    assert json.loads(done.stdout)["measures"]["psrr"] == pytest.approx(1001.0, rel=1e-3)
 
 
 @pytest.mark.parametrize("scale", [1e-3, 7.0, 1e6])

@@ -191,3 +191,12 @@ def test_an_ac_window_follows_a_power_law_exactly():
     f = np.array([1.0, 100.0])
     trace = Trace(f, 1.0 / (1j * f), "ac").window(10.0, None)
     assert trace.y[0] == pytest.approx(-0.1j, rel=1e-12)
+
+
+def test_a_window_begins_where_it_is_asked_to_on_a_sweep_over_decades():
+    x = np.logspace(0, 10, 101)
+    trace = Trace(x, 1.0 / x, "ac", "v(out)")
+    assert trace.window(5.0, None).x[0] == 5.0
+    assert trace.window(None, 1e10 * (1 + 1e-12)).x[-1] == x[-1]
+    with pytest.raises(MeasureUndefined, match="not within"):
+        trace.window(0.1, None)

@@ -20,6 +20,7 @@ _TOKEN = re.compile(
     r"""(?P<space>\s+)
     |(?P<device>@[^\s\[\]@(),]+\[\w+\])
     |(?P<wave>[viVI]\s*\([^()]*\))
+    |(?P<port>[syzSYZ]\s*\(\s*\d+\s*,\s*\d+\s*\))
     |(?P<number>(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?[%°\w]*)
     |(?P<name>[A-Za-z]\w*(?:[.:\#]\w+)*)
     |(?P<text>'[^'"\\\n]*'|"[^'"\\\n]*")
@@ -88,6 +89,8 @@ class Translation:
         kind, token = match.lastgroup, match[0]
         if kind == "wave":
             return self._wave(self._vectors(match))
+        if kind == "port":
+            return self._wave(("".join(token.lower().split()),))
         if kind == "device":
             return self._wave((token.lower(),))
         if kind == "number":

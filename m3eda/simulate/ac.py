@@ -1,4 +1,4 @@
-"""Measures of frequency responses: gain, bandwidth, stability margins, noise.
+"""Measures of frequency responses: gain, bandwidth, stability margins.
 
 Between two points the logarithm of the magnitude and the phase are taken as straight lines over
 the logarithm of frequency: local, and exact for a power law.
@@ -15,8 +15,12 @@ from numpy.typing import NDArray
 
 from m3eda.simulate.measures import measure
 from m3eda.simulate.signals import MeasureUndefined, Trace
+from m3eda.simulate.types import AnalysisKind
 
 FloatArray = NDArray[np.float64]
+
+RESPONSES: tuple[AnalysisKind, ...] = ("ac", "sp")
+"""Analyses that give complex responses."""
 
 LEAD_LIMIT = 60.0
 """Degrees by which phase may lead what the magnitude allows before poles count as unstable."""
@@ -36,6 +40,16 @@ def _magnitude(response: Trace) -> FloatArray:
             "write db(dc_gain(v(out))), not dc_gain(db(v(out)))"
         )
     return np.asarray(np.abs(response.y))
+
+
+def log_within(x: FloatArray, frequency: float) -> float:
+    """Logarithm of `frequency` (Hz). Raises MeasureUndefined where it is outside the sweep `x`."""
+    # ngspice multiplies its steps: a sweep to 1 GHz ends at 999999999.9
+    if not x[0] * (1.0 - 1e-9) <= frequency <= x[-1] * (1.0 + 1e-9):
+        raise MeasureUndefined(
+            f"{frequency:.4g} Hz is outside the sweep, {x[0]:.4g} to {x[-1]:.4g}"
+        )
+    return math.log(frequency)
 
 
 def _falls(height: FloatArray) -> NDArray[np.intp]:
@@ -138,30 +152,50 @@ def _no_crossing(response: Trace) -> MeasureUndefined:
     )
 
 
-@measure(analysis="ac", unit="V/V")
+@measure(analysis=RESPONSES, unit="V/V")
 def dc_gain(response: Trace) -> float:
     """Magnitude at the lowest frequency of the AC sweep."""
     return float(_magnitude(response)[0])
 
 
-@measure(analysis="ac", unit="V/V")
+@measure(analysis=RESPONSES, unit="V/V")
 def gain_at(response: Trace, frequency: float) -> float:
     """Magnitude at `frequency` (Hz)."""
     log_f, log_m = _bode(response)
-    if not response.x[0] <= frequency <= response.x[-1]:
-        raise MeasureUndefined(
-            f"{frequency:.4g} Hz is outside the sweep, {response.x[0]:.4g} to {response.x[-1]:.4g}"
-        )
-    return float(np.exp(np.interp(math.log(frequency), log_f, log_m)))
+    return float(np.exp(np.interp(log_within(response.x, frequency), log_f, log_m)))
 
 
-@measure(analysis="ac", unit="V/V")
+@measure(analysis=RESPONSES, unit="V/V")
 def peak_gain(response: Trace) -> float:
     """Largest magnitude in the AC sweep."""
     return float(_magnitude(response).max())
 
 
-@measure(analysis="ac", unit="Hz")
+@measure(analysis=RESPONSES, unit="V/V")
+def lowest_gain(response: Trace) -> float:
+    """Smallest magnitude in the AC sweep."""
+    return float(_magnitude(response).min())
+
+
+@measure(analysis=RESPONSES, unit="V/V")
+def peaking(response: Trace) -> float:
+    """Largest magnitude over that at the lowest frequency; 1 where nothing exceeds it."""
+    log_f, log_m = _bode(response)
+    peak = int(np.argmax(log_m))
+    if peak == 0:
+        return 1.0
+    if peak == log_m.size - 1:
+        raise MeasureUndefined(f"the gain still rises at {response.x[-1]:.4g} Hz: no peak")
+    # the top of the parabola through the largest point and its neighbours
+    left, right = log_f[peak - 1] - log_f[peak], log_f[peak + 1] - log_f[peak]
+    down, up = log_m[peak - 1] - log_m[peak], log_m[peak + 1] - log_m[peak]
+    slope = (down * right**2 - up * left**2) / (left * right * (right - left))
+    bend = (up * left - down * right) / (left * right * (right - left))
+    above = 0.0 if bend == 0.0 else -(slope**2) / (4.0 * bend)
+    return float(np.exp(log_m[peak] + above - log_m[0]))
+
+
+@measure(analysis=RESPONSES, unit="Hz")
 def unity_gain_frequency(response: Trace) -> float:
     """Frequency where the magnitude first falls through 1."""
     log_f, log_m = _bode(response)
@@ -171,7 +205,7 @@ def unity_gain_frequency(response: Trace) -> float:
     return float(np.exp(_between(log_f, log_m, falls[0])))
 
 
-@measure(analysis="ac", unit="Hz")
+@measure(analysis=RESPONSES, unit="Hz")
 def bandwidth_3db(response: Trace) -> float:
     """Frequency where the magnitude first falls to 1/sqrt(2) of that at the lowest frequency."""
     log_f, log_m = _bode(response)
@@ -182,7 +216,34 @@ def bandwidth_3db(response: Trace) -> float:
     return float(np.exp(_between(log_f, height, falls[0])))
 
 
-@measure(analysis="ac", unit="deg")
+@measure(analysis=RESPONSES, unit="Hz")
+def lower_corner_3db(response: Trace) -> float:
+    """Frequency below the peak where the magnitude is 1/sqrt(2) of the peak."""
+    return _corner(response, up=True)
+
+
+@measure(analysis=RESPONSES, unit="Hz")
+def upper_corner_3db(response: Trace) -> float:
+    """Frequency above the peak where the magnitude is 1/sqrt(2) of the peak."""
+    return _corner(response, up=False)
+
+
+def _corner(response: Trace, up: bool) -> float:
+    """Where the magnitude last rises to, or first falls from, the half power of its peak."""
+    log_f, log_m = _bode(response)
+    peak = int(np.argmax(log_m))
+    height = log_m - log_m[peak] + 0.5 * math.log(2.0)
+    turns = _turns(height)
+    near = turns[turns < peak][-1:] if up else turns[turns >= peak][:1]
+    if not near.size:
+        end = response.x[0] if up else response.x[-1]
+        raise MeasureUndefined(
+            f"the gain does not fall 3 dB below its peak {'down' if up else 'up'} to {end:.4g} Hz"
+        )
+    return float(np.exp(_between(log_f, height, near[0])))
+
+
+@measure(analysis=RESPONSES, unit="deg")
 def phase_margin(response: Trace) -> float:
     """180 degrees less the phase shift where the magnitude crosses 1; the worst crossing."""
     log_f, log_m = _bode(response)
@@ -193,7 +254,7 @@ def phase_margin(response: Trace) -> float:
     return float(np.min(180.0 - np.abs(_between(phase, log_m, crossings))))
 
 
-@measure(analysis="ac", unit="V/V")
+@measure(analysis=RESPONSES, unit="V/V")
 def gain_margin(response: Trace) -> float:
     """1 / magnitude where the phase shift crosses 180 degrees; the worst crossing."""
     log_f, log_m = _bode(response)
@@ -206,18 +267,3 @@ def gain_margin(response: Trace) -> float:
             height = phase - 180.0 * half_turns
             losses.extend(-_between(log_m, height, _turns(height)))
     return float(np.exp(min(losses, default=-log_m[-1])))
-
-
-@measure(analysis="noise", unit="V")
-def integrated_noise(density: Trace) -> float:
-    """RMS noise: root of the integral of the squared density over frequency."""
-    if density.x.size < 2 or density.x[0] <= 0.0:
-        raise MeasureUndefined("the noise analysis needs two points or more, all above 0 Hz")
-    log_f = np.log(density.x)
-    # power per unit of log frequency, a power law between points, integrates exactly
-    power = np.maximum(np.abs(density.y), 1e-150) ** 2 * density.x
-    growth = np.diff(np.log(power))
-    small = np.abs(growth) < 1e-6
-    safe = np.where(small, 1.0, growth)
-    mean = np.where(small, 0.5 * (power[1:] + power[:-1]), np.diff(power) / safe)
-    return float(np.sqrt(np.sum(mean * np.diff(log_f))))

@@ -25,8 +25,22 @@ ANALYSIS_WORDS = {
     "ac": "AC analysis",
     "tran": "transient analysis",
     "noise": "noise analysis",
+    "sp": "S-parameter analysis",
 }
 GROUNDS = frozenset({"0", "gnd"})
+ELEMENTS = {
+    "r": "resistor",
+    "c": "capacitor",
+    "l": "inductor",
+    "v": "voltage source",
+    "i": "current source",
+    "d": "diode",
+    "q": "bipolar transistor",
+    "j": "JFET",
+    "m": "MOSFET",
+    "x": "subcircuit",
+}
+"""What an element is, by the first letter of its name."""
 
 
 class MeasureUndefined(Exception):
@@ -64,7 +78,7 @@ class Trace:
     def window(self, start: float | None, stop: float | None) -> Trace:
         """The part between `start` and `stop`, with interpolated end points.
 
-        Interpolates linearly in x, in log x for AC and noise. Raises MeasureUndefined where the
+        Interpolates linearly in x, in log x for frequency sweeps. Raises MeasureUndefined where the
         window is empty or leaves the data.
         """
         low = self.at_end(float(self.x[0] if start is None else start))
@@ -85,13 +99,16 @@ class Trace:
 
         A simulator adds up its steps: a sweep to 1.4 ends at 1.3999999999999997.
         """
-        near = 1e-9 * float(self.x[-1] - self.x[0])
-        ends = (float(end) for end in (self.x[0], self.x[-1]) if abs(x - end) <= near)
-        return next(ends, x)
+        first, last = float(self.x[0]), float(self.x[-1])
+        for end in (first, last):
+            # over decades of frequency the span says nothing about the first point
+            if abs(x - end) <= 1e-9 * (abs(end) if first > 0.0 else last - first):
+                return end
+        return x
 
     def _interpolate(self, at: NDArray[np.float64]) -> NDArray[Any]:
         x = self.x
-        if self.kind in ("ac", "noise") and x[0] > 0.0:
+        if self.kind in ("ac", "noise", "sp") and x[0] > 0.0:
             at, x = np.log(at), np.log(x)
         i = np.clip(np.searchsorted(x, at, side="right") - 1, 0, x.size - 2)
         part = (at - x[i]) / (x[i + 1] - x[i])

@@ -2,7 +2,8 @@
 
 A plugin author writes `available()` and `run()`; a back end that keeps a circuit loaded adds
 `open()`. Names of vectors are those of ngspice, in lower case: `v(out)`, `v(x1.net)`, `i(vdd)`,
-`@m1[gm]`; the independent variable is `frequency`, `time` or the sweep's name.
+`@m1[gm]`; S-parameters are `s(2,1)`; the independent variable is `frequency`, `time` or the
+sweep's name.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from numpy.typing import NDArray
 
 from m3eda.design.types import Value
 
-AnalysisKind = Literal["op", "dc", "ac", "tran", "noise"]
+AnalysisKind = Literal["op", "dc", "ac", "tran", "noise", "sp"]
 
 
 class State(str, Enum):
@@ -66,9 +67,9 @@ class Deck:
 class Analysis:
     """The results of one analysis.
 
-    `vectors` holds arrays of shape (n,), complex for AC and real otherwise, the independent
-    variable under `scale`; an operating point has n = 1 and no scale. `units` gives SI units by
-    vector name, where known: V, A, Hz, s, V/sqrt(Hz)...
+    `vectors` holds arrays of shape (n,), complex for AC and S-parameters and real otherwise, the
+    independent variable under `scale`; an operating point has n = 1 and no scale. `units` gives
+    SI units by vector name, where known: V, A, Hz, s, V/sqrt(Hz)...
     """
 
     kind: AnalysisKind
