@@ -18,8 +18,11 @@ BUILT_IN = {
     "auto": "m3eda.agents.auto:Auto",
     "bo": "m3eda.agents.bo:Bo",
     "cma": "m3eda.agents.cma:Cma",
+    "differential-evolution": "m3eda.agents.differential_evolution:DifferentialEvolution",
+    "extra-trees": "m3eda.agents.extra_trees:ExtraTrees",
     "random": "m3eda.agents.random:Random",
     "trust-region": "m3eda.agents.trust_region:TrustRegion",
+    "turbo": "m3eda.agents.turbo:Turbo",
 }
 """Name -> where its class is."""
 

@@ -18,7 +18,7 @@ from m3eda_plugins import agents, measures, ngspice, ngspice_batch
 from pydantic import BaseModel
 
 from m3eda import hookspecs
-from m3eda.agents import cma
+from m3eda.agents import cma, differential_evolution, extra_trees, turbo
 from m3eda.agents.trust_region import Recipe
 from m3eda.cli import cli
 from m3eda.design.schema import DesignFile
@@ -35,6 +35,12 @@ PAGES = [
     *(ROOT / name for name in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md")),
     ROOT / "examples" / "README.md",
 ]
+AGENT_OPTIONS = {
+    "cma": cma.OPTIONS,
+    "differential-evolution": differential_evolution.OPTIONS,
+    "extra-trees": extra_trees.OPTIONS,
+    "turbo": turbo.OPTIONS,
+}
 HOOKS = [name for name, hook in vars(hookspecs).items() if hasattr(hook, "m3eda_spec")]
 
 
@@ -135,7 +141,7 @@ def test_agents_are_documented(agent):
 @pytest.mark.parametrize(
     ("agent", "option"),
     [
-        *(("cma", key) for key in cma.OPTIONS),
+        *((agent, key) for agent, defaults in AGENT_OPTIONS.items() for key in defaults),
         *(("trust-region", field.name) for field in fields(Recipe)),
     ],
 )
@@ -145,7 +151,7 @@ def test_options_of_agents_are_documented(agent, option):
 
 
 def test_defaults_of_agent_options_are_as_documented():
-    for agent, defaults in (("cma", cma.OPTIONS), ("trust-region", vars(Recipe()))):
+    for agent, defaults in (*AGENT_OPTIONS.items(), ("trust-region", vars(Recipe()))):
         text = section(page("agents.md"), f"`{agent}`")
         for option, default in defaults.items():
             shown = str(default).lower() if isinstance(default, bool) else f"{default}"
@@ -311,9 +317,13 @@ def test_the_scripts_of_the_python_page_run(own_netlist, monkeypatch, capsys):
     names: dict[str, object] = {}
     for block in blocks(page("python.md"), "python"):
         exec(compile(block.replace("budget=200", "budget=4"), "python.md", "exec"), names)
-    lines = capsys.readouterr().out.splitlines()
-    assert len(lines) == 5
-    assert "gain" in lines[-1]
+    out = capsys.readouterr().out
+    assert re.match(r"(True|False) \{'w': .*'rd': .*\} \{'gain': ", out)
+    assert re.search(r"^spec +wanted +measured", out, re.M)
+    assert len(re.findall(r"^\d+ (?:True|False) -?\d+\.\d{3}$", out, re.M)) in range(1, 5)
+    assert re.search(r"^\{'gain': .*'supply': ", out, re.M)
+    assert re.search(r"^error: no agent is called 'bayes'", out, re.M)
+    assert (own_netlist / "out" / "sizing.json").is_file()
 
 
 def test_the_shape_of_sizing_json_is_as_documented():

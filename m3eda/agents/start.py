@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
+
 import numpy as np
 
 from m3eda.design.space import FloatArray, Space
@@ -27,15 +29,37 @@ def latin_hypercube(count: int, dimension: int, rng: np.random.Generator) -> Flo
     return best
 
 
-def start_points(space: Space, count: int, seed: int) -> FloatArray:
+def sobol(count: int, dimension: int, rng: np.random.Generator) -> FloatArray:
+    """The first `count` points of a Sobol sequence, shape (count, dimension), scrambled by `rng`.
+
+    Owen, "Scrambling Sobol' and Niederreiter-Xing points", J. Complexity 14, 1998; by scipy.
+    """
+    from scipy.stats import qmc
+
+    # whole powers of two keep the sequence's balance; scipy warns of any other number
+    points = qmc.Sobol(dimension, scramble=True, seed=rng).random_base2((count - 1).bit_length())
+    first: FloatArray = points[:count]
+    return first
+
+
+DESIGNS: Mapping[str, Callable[[int, int, np.random.Generator], FloatArray]] = {
+    "latin-hypercube": latin_hypercube,
+    "sobol": sobol,
+}
+"""Name of a start design -> its points."""
+
+
+def start_points(
+    space: Space, count: int, seed: int, design: str = "latin-hypercube"
+) -> FloatArray:
     """At most `count` distinct unit points on the grid, shape (n, d), spread over each axis.
 
     The designer's own start, where there is one, comes first. Fewer than `count` where the space
-    is small or its grids make points fall together.
+    is small or its grids make points fall together. `design` is a name in `DESIGNS`.
     """
     rng = np.random.default_rng([seed, 0])
     given = space.start()
-    spread = space.snap(latin_hypercube(count, space.dimension, rng))
+    spread = space.snap(DESIGNS[design](count, space.dimension, rng))
     rows = spread if given is None else np.vstack([given, spread])
     distinct: dict[bytes, FloatArray] = {}
     for row, key in zip(rows, space.keys(rows), strict=True):
