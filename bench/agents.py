@@ -15,24 +15,32 @@ import math
 import statistics
 import sys
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import cache
 from multiprocessing import get_context
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
-from bench.circuits import Circuit, MissingFile, circuit
+from bench.circuits import MissingFile, circuit
 from bench.targets import known_lists, target_list
 from m3eda.agents.types import Agent, AgentFactory
-from m3eda.design.types import Design, Sizing
+from m3eda.design.types import Design, Sizing, Spec
 from m3eda.plugins import Plugins
 from m3eda.simulate.trial import Trial
 
 RESULTS = Path(__file__).resolve().parent / "results"
 _ASKED_PER_SIMULATION = 4
 """An agent that keeps proposing points it already knows is stopped."""
+
+
+class Problem(Protocol):
+    """A circuit, or what stands for one."""
+
+    def targeted(self, target: Sequence[float]) -> Design: ...
+
+    def trial(self, number: int, sizing: Sizing, specs: Mapping[str, Spec]) -> Trial: ...
 
 
 @dataclass(frozen=True)
@@ -78,17 +86,27 @@ def _number(text: str) -> Any:
         return text
 
 
+def within(design: Design, task: Task) -> Design:
+    """The design as the agent would get it in a run of this budget and batch."""
+    chosen = replace(design.agent, budget=task.budget, batch=task.batch, seed=task.seed)
+    return replace(design, agent=chosen)
+
+
 class Search:
     """One agent on one target, until it is met or the budget is spent."""
 
     def __init__(self, task: Task) -> None:
-        chosen = target_list(task.list)
         self._task = task
-        self._circuit: Circuit = circuit(chosen.circuit)
-        self._design = self._circuit.targeted(chosen.targets[task.target])
+        self._circuit, limits = self.problem()
+        self._design = within(self._circuit.targeted(limits), task)
         self._known: dict[tuple[Any, ...], Trial] = {}
         self._asked = 0
         self._cpu = 0.0
+
+    def problem(self) -> tuple[Problem, Sequence[float]]:
+        """What to size, and the target's limits."""
+        chosen = target_list(self._task.list)
+        return circuit(chosen.circuit), chosen.targets[self._task.target]
 
     def run(self) -> Outcome:
         began = time.perf_counter()
@@ -217,7 +235,12 @@ def plan(options: argparse.Namespace) -> list[Task]:
     return tasks
 
 
-def run_all(tasks: Sequence[Task], checkpoint: Checkpoint, processes: int) -> None:
+def run_all(
+    tasks: Sequence[Task],
+    checkpoint: Checkpoint,
+    processes: int,
+    search: Callable[[Task], Outcome] = search,
+) -> None:
     todo = [task for task in tasks if task not in checkpoint.outcomes]
     if processes == 1:
         _collect(map(search, todo), checkpoint, len(todo))
@@ -238,10 +261,12 @@ def _collect(outcomes: Iterable[Outcome], checkpoint: Checkpoint, count: int) ->
         )
 
 
-def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
-    def words(text: str) -> list[str]:
-        return text.split(";") if ":" in text else text.split(",")
+def words(text: str) -> list[str]:
+    """Names by comma, or by semicolon where options follow a name."""
+    return text.split(";") if ":" in text else text.split(",")
 
+
+def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument(
         "--agents",

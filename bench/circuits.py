@@ -16,15 +16,17 @@ from typing import Any, Literal
 
 import jinja2
 import numpy as np
+from m3eda_plugins.ngspice_names import save_name, sources
 from numpy.typing import NDArray
 
 from bench.warm import WarmNgspice
 from m3eda.design.load import load_design
 from m3eda.design.space import Space
+from m3eda.design.ties import complete, values_at
 from m3eda.design.types import NOMINAL, Design, Limits, Measure, Parameter, Sizing, Spec, Testbench
 from m3eda.plugins import Plugins
 from m3eda.simulate.measurer import Measured, Measurer
-from m3eda.simulate.render import Renderer
+from m3eda.simulate.render import Renderer, Wanted
 from m3eda.simulate.trial import CornerResult, Trial, score
 from m3eda.simulate.types import SimulationFailed, Waveforms
 
@@ -53,22 +55,28 @@ class Circuit:
     design: Design
     order: Mapping[str, Side]
     """Measures with a limit each, in the order of a target's numbers."""
-    deck: str
-    """Rendered netlist whose `.param` lines bear the names of the design's parameters."""
-    measure: Callable[[Waveforms, Sizing], dict[str, float]]
+    decks: Mapping[str, str]
+    """Rendered netlist of each testbench, its `.param` lines bear the names of the design's
+    parameters."""
+    measure: Callable[[Mapping[str, Waveforms], Sizing], dict[str, float]]
+    """Measures from the waveforms of each testbench, a failed one left out."""
     constants: tuple[Sizing, ...] = ()
     """Sizings worth trying against every target of a list (the constant-design row)."""
-    _simulator: WarmNgspice | None = field(default=None, repr=False)
+    _simulators: dict[str, WarmNgspice] = field(default_factory=dict, repr=False)
 
     def evaluate(self, sizing: Sizing) -> dict[str, float]:
         """Measures at a sizing, nan where one does not exist or the simulation failed."""
-        if self._simulator is None:
-            self._simulator = WarmNgspice(self.deck)
-        values = {name: sizing[name] for name in (p.name for p in self.design.free)}
-        try:
-            return self.measure(self._simulator.run(values), values)
-        except SimulationFailed:
-            return dict.fromkeys(self.design.measures, math.nan)
+        if not self._simulators:
+            self._simulators = {name: WarmNgspice(deck) for name, deck in self.decks.items()}
+        whole = complete(self.design, {p.name: sizing[p.name] for p in self.design.free})
+        values = {p.name: whole[p.name] for p in _varying(self.design)}
+        waveforms: dict[str, Waveforms] = {}
+        for name, simulator in self._simulators.items():
+            try:
+                waveforms[name] = simulator.run(values)
+            except SimulationFailed:
+                continue
+        return self.measure(waveforms, whole)
 
     def targeted(self, target: Sequence[float]) -> Design:
         """The design with the specs of one target."""
@@ -122,9 +130,11 @@ def _vector(waveforms: Waveforms, kind: Any, name: str) -> NDArray[Any] | None:
     return None
 
 
-def amplifier_measures(waveforms: Waveforms, output: str) -> dict[str, float]:
+def amplifier_measures(waveforms: Waveforms | None, output: str) -> dict[str, float]:
     """gain (V/V), ugbw (Hz), pm (deg) and ibias (A) of an amplifier supplied by `vdd`."""
     measures = dict.fromkeys(("gain", "ugbw", "pm", "ibias"), math.nan)
+    if waveforms is None:
+        return measures
     response = _vector(waveforms, "ac", output)
     frequency = _vector(waveforms, "ac", "frequency")
     current = _vector(waveforms, "op", "i(vdd)")
@@ -170,34 +180,54 @@ def autockt_opamp() -> Circuit:
         name=design.name,
         design=design,
         order=order,
-        deck=render(template, values),
-        measure=lambda waveforms, _: amplifier_measures(waveforms, "v(net6)"),
+        decks={"ac": render(template, values)},
+        measure=lambda waveforms, _: amplifier_measures(waveforms.get("ac"), "v(net6)"),
         constants=(_autockt_sizing(4, 13, 88, 1, 1, 10, 1.3e-12),),
     )
 
 
 def from_design(path: Path, order: Mapping[str, Side]) -> Circuit:
-    """The circuit of a design file with one testbench whose template writes values as they are."""
+    """The circuit of a design file whose templates write the values of free parameters as they are.
+
+    Measures are those of the design, at its nominal conditions; `.meas` results are not read.
+    """
     plugins = Plugins()
     design = load_design(path, plugins.measures, plugins.technologies)
-    [testbench] = design.testbenches.values()
     measurer = Measurer(design, plugins.measures)
-    wanted = measurer.wanted[testbench.name]
-    # each value becomes a reference to a .param of its name, which a warm deck can change
-    references = {name: f"{{{name}}}" for name in design.parameters}
-    text = Renderer(design).deck(testbench, design.nominal, references).text
-    title, *lines = text.strip().splitlines()
-    space = Space(design)
-    given = [f".param {name}={value!r}" for name, value in space.sizing(space.centre()).items()]
-    saved = f".save {' '.join((*wanted.vectors, *wanted.device_values))}"
-    deck = "\n".join([title, *given, *lines[:-1], saved, lines[-1]])
 
-    def measure(waveforms: Waveforms, sizing: Sizing) -> dict[str, float]:
-        taken = Measured(*measurer.measure(testbench.name, sizing, waveforms))
+    def measure(waveforms: Mapping[str, Waveforms], sizing: Sizing) -> dict[str, float]:
+        taken = Measured()
+        for name, testbench in design.testbenches.items():
+            if name not in waveforms:
+                taken.measures.update(dict.fromkeys(measurer.names(name), math.nan))
+                continue
+            values = values_at(design, testbench, design.nominal, sizing)
+            measured, reasons = measurer.measure(name, values, waveforms[name])
+            taken.measures.update(measured)
+            taken.reasons.update(reasons)
         measurer.derive(design.nominal, sizing, taken)
-        return taken.measures
+        return {name: taken.measures[name] for name in design.measures}
 
-    return Circuit(design.name, design, order, deck, measure)
+    decks = {name: _warm_deck(design, name, wanted) for name, wanted in measurer.wanted.items()}
+    return Circuit(design.name, design, order, decks, measure)
+
+
+def _varying(design: Design) -> list[Parameter]:
+    """Parameters that differ from sizing to sizing: free ones, and those tied to others."""
+    return [each for each in design.parameters.values() if each.value is None]
+
+
+def _warm_deck(design: Design, testbench: str, wanted: Wanted) -> str:
+    """The deck of `testbench` with a `.param` line for each parameter that varies, referred to."""
+    space = Space(design)
+    centre = complete(design, space.sizing(space.centre()))
+    varying = [parameter.name for parameter in _varying(design)]
+    references = {**centre, **{name: f"{{{name}}}" for name in varying}}
+    text = Renderer(design).deck(design.testbenches[testbench], design.nominal, references).text
+    title, *lines = text.strip().splitlines()
+    given = [f".param {name}={centre[name]!r}" for name in varying]
+    names = [save_name(s) for v in (*wanted.vectors, *wanted.device_values) for s in sources(v)]
+    return "\n".join([title, *given, *lines[:-1], f".save {' '.join(names)}", lines[-1]])
 
 
 def folded_cascode() -> Circuit:
@@ -208,9 +238,38 @@ def folded_cascode() -> Circuit:
     return from_design(ROOT / "examples" / "folded_cascode" / "design.yaml", order)
 
 
+def five_transistor_ota() -> Circuit:
+    """The five-transistor OTA of examples/, seven parameters."""
+    order: dict[str, Side] = {
+        "gain": "min", "ugbw": "min", "pm": "min", "ibias": "max", "sat": "min", "area": "max",
+    }  # fmt: skip
+    return from_design(ROOT / "examples" / "five_transistor_ota" / "design.yaml", order)
+
+
+def comparator() -> Circuit:
+    """The StrongARM comparator of examples/, ten parameters, one transient of two decisions."""
+    order: dict[str, Side] = {
+        "delay": "max", "power": "max", "kickback": "max", "offset": "max",
+        "decision": "min", "reset": "max",
+    }  # fmt: skip
+    return from_design(ROOT / "examples" / "comparator" / "design.yaml", order)
+
+
+def ldo() -> Circuit:
+    """The low-dropout regulator of examples/, fifteen parameters, three testbenches."""
+    order: dict[str, Side] = {
+        "iq": "max", "error": "max", "psrr": "min", "pm": "min", "deviation": "max",
+        "recovery": "max", "area": "max",
+    }  # fmt: skip
+    return from_design(ROOT / "examples" / "ldo" / "design.yaml", order)
+
+
 CIRCUITS: Mapping[str, Callable[[], Circuit]] = {
     "autockt_opamp": autockt_opamp,
     "folded_cascode": folded_cascode,
+    "five_transistor_ota": five_transistor_ota,
+    "comparator": comparator,
+    "ldo": ldo,
 }
 
 

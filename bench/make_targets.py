@@ -12,6 +12,7 @@ import argparse
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -27,10 +28,18 @@ FloatArray = NDArray[np.float64]
 FIXED: Mapping[str, Mapping[str, float]] = {
     "autockt_opamp": {"pm": 60.0},
     "folded_cascode": {"pm": 60.0, "sat": 0.05},
+    "five_transistor_ota": {"pm": 60.0, "sat": 0.05},
+    "comparator": {"decision": 1.1, "reset": 0.05},
+    "ldo": {"pm": 50.0},
 }
 """Specs with the same limit in every target; the others trade against each other."""
-FLOORS: Mapping[str, Mapping[str, float]] = {"folded_cascode": {"gain": 200.0, "ugbw": 5e6}}
-"""Points of the front below these are no amplifiers anybody wants."""
+FLOORS: Mapping[str, Mapping[str, float]] = {
+    "folded_cascode": {"gain": 200.0, "ugbw": 5e6},
+    "five_transistor_ota": {"gain": 15.0, "ugbw": 5e6},
+    "comparator": {"delay": 350e-12, "power": 1e-3, "kickback": 20e-3, "offset": 20e-3},
+    "ldo": {"iq": 500e-6, "error": 0.05, "psrr": 20.0, "deviation": 0.2, "recovery": 0.8e-6},
+}
+"""Points of the front that miss these are nothing anybody wants."""
 
 _RANDOM_SHARE = 0.3
 _OFFSPRING = 200
@@ -51,8 +60,10 @@ class Samples:
 
 
 class Maker:
-    def __init__(self, name: str, seed: int) -> None:
+    def __init__(self, name: str, seed: int, checkpoint: Path | None = None) -> None:
         self.name = name
+        self.seed = seed
+        self.checkpoint = checkpoint
         self.circuit: Circuit = circuit(name)
         self.space = Space(self.circuit.design)
         self.signs = np.array([1.0 if s == "min" else -1.0 for s in self.circuit.order.values()])
@@ -83,14 +94,37 @@ class Maker:
     def search(self, evaluations: int) -> tuple[Samples, Samples]:
         """All samples, and those on the front."""
         first = int(evaluations * _RANDOM_SHARE)
-        samples = self.evaluate(self.space.snap(self.rng.random((first, self.space.dimension))))
+        samples = self.restored()
+        while len(samples.points) < first:
+            count = min(_OFFSPRING, first - len(samples.points))
+            points = self.rng.random((count, self.space.dimension))
+            samples = samples.joined(self.evaluate(self.space.snap(points)))
+            self.keep(samples)
         front = self.front(samples)
+        if not len(front.points):
+            raise SystemExit(f"none of {first} random sizings meets FIXED and FLOORS: try more")
         while len(samples.points) < evaluations:
             new = self.evaluate(self.offspring(front.points))
             samples = samples.joined(new)
             front = self.front(front.joined(new))
+            self.keep(samples)
             print(f"{len(samples.points)} evaluated, {len(front.points)} kept", file=sys.stderr)
         return samples, front
+
+    def restored(self) -> Samples:
+        """What an interrupted search has evaluated, none where there is none."""
+        if self.checkpoint is None or not self.checkpoint.exists():
+            return Samples(np.empty((0, self.space.dimension)), np.empty((0, len(self.signs))))
+        with np.load(self.checkpoint) as kept:
+            # another stream of random numbers: the first would give the known points again
+            self.rng = np.random.default_rng([self.seed, len(kept["points"])])
+            return Samples(kept["points"], kept["raw"])
+
+    def keep(self, samples: Samples) -> None:
+        if self.checkpoint is not None:
+            written = self.checkpoint.with_suffix(".part.npz")
+            np.savez(written, points=samples.points, raw=samples.raw)
+            written.replace(self.checkpoint)
 
     def offspring(self, parents: FloatArray) -> FloatArray:
         """Differential moves and small steps from random members of the front."""
@@ -168,16 +202,18 @@ def spread(goals: FloatArray, count: int, rng: np.random.Generator) -> list[int]
     return taken
 
 
-def make(name: str, evaluations: int, count: int, seed: int) -> dict[str, Any]:
-    maker = Maker(name, seed)
+def make(
+    name: str, evaluations: int, count: int, seed: int, checkpoint: Path | None = None
+) -> dict[str, Any]:
+    maker = Maker(name, seed, checkpoint)
     samples, front = maker.search(evaluations)
     targets, rows = maker.choose(samples, front, count)
     witnesses: list[Sizing] = [maker.space.sizing(front.points[row]) for row in rows]
     first = samples.raw[: int(evaluations * _RANDOM_SHARE)]
     share = float(np.mean([maker.met(first, target).mean() for target in targets]))
     note = (
-        f"feasible targets from the Pareto front of {evaluations} evaluations, relaxed by 5 to "
-        f"10 %; a random sizing meets one with probability {share:.1e} on average"
+        f"feasible targets from the Pareto front of {len(samples.points)} evaluations, relaxed by "
+        f"5 to 10 %; a random sizing meets one with probability {share:.1e} on average"
     )
     return {
         "circuit": name,
@@ -196,13 +232,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--count", type=int, default=25)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--name", help="file name without .json, <circuit>_pareto by default")
+    parser.add_argument(
+        "--checkpoint", type=Path, help="file.npz to go on from after an interruption"
+    )
     parser.add_argument("--smallest", action="store_true", help="few of both, into bench/results/")
     options = parser.parse_args(arguments)
     folder = FOLDER
     if options.smallest:
         options.evaluations, options.count, folder = 5000, 8, FOLDER.parent / "results"
         folder.mkdir(exist_ok=True)
-    made = make(options.circuit, options.evaluations, options.count, options.seed)
+    made = make(
+        options.circuit, options.evaluations, options.count, options.seed, options.checkpoint
+    )
     path = folder / f"{options.name or options.circuit + '_pareto'}.json"
     write_list(path, made)
     print(f"{path}: {len(made['targets'])} targets; {made['note']}")

@@ -1,26 +1,30 @@
 """ngspice in process with a deck that stays loaded, for benchmarks: about a millisecond a point.
 
 A deck is loaded once; each point sends `alterparam` for its values, `reset` and `run`, which equals
-a fresh `ngspice -b` bit for bit. Judged by the vectors that arrived: libngspice returns 0 for
-broken decks too.
+a fresh `ngspice -b` bit for bit. `reset` reads the deck that was loaded last whatever circuit is
+set, so where decks take turns each is loaded again, its values written into it. Judged by the
+vectors that arrived: libngspice returns 0 for broken decks too.
 """
 
 from __future__ import annotations
 
 import ctypes
 import ctypes.util
+import re
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, ClassVar
 
 import numpy as np
+from m3eda_plugins.ngspice_deck import Card, cards, expected_points, stop_time
 from numpy.typing import NDArray
 
 from m3eda.design.types import Value
 from m3eda.simulate.types import Analysis, AnalysisKind, SimulationFailed, State, Waveforms
 
 _KINDS: Mapping[str, AnalysisKind] = {"op": "op", "dc": "dc", "ac": "ac", "tran": "tran"}
-_SCALES = ("frequency", "time")
+_SCALES = ("frequency", "time", "sweep")
+_GIVEN = re.compile(r"(\w+)=(\S+)")
 _RUNS_PER_FLUSH = 200
 """The command history grows by 2.5 kB a run until it is cleared."""
 
@@ -84,9 +88,16 @@ class _Library:
         if self._runs % _RUNS_PER_FLUSH == 0:
             self._lib.ngSpice_Command(None)
 
-    def load(self, deck: str) -> None:
-        lines = [line.encode() for line in deck.strip().splitlines()]
-        array = (ctypes.c_char_p * (len(lines) + 1))(*lines, None)
+    def clear(self) -> None:
+        """Take the circuit away, if there is one: another beside it would pile up."""
+        self.owner = None
+        if self._runs:
+            self.command("remcirc")
+            self.log.clear()
+
+    def load(self, lines: Iterable[str]) -> None:
+        encoded = [line.encode() for line in lines]
+        array = (ctypes.c_char_p * (len(encoded) + 1))(*encoded, None)
         self._lib.ngSpice_Circ(array)
 
     def plots(self) -> list[str]:
@@ -120,6 +131,8 @@ def _canonical(name: str) -> str:
     name = name.lower()
     if name.endswith("#branch"):
         return f"i({name[: -len('#branch')]})"
+    if name.endswith("-sweep"):
+        return "sweep"
     if "(" in name or name.startswith("@") or name in _SCALES:
         return name
     return f"v({name})"
@@ -145,8 +158,8 @@ class WarmNgspice:
     def __init__(self, deck: str) -> None:
         lines = deck.strip().splitlines()
         extra = ".option keepopinfo num_threads=1"
-        self._deck = "\n".join([lines[0], extra, *lines[1:]])
-        self._loaded = False
+        self._lines = [lines[0], extra, *lines[1:]]
+        self._cards = [card for card in cards("\n".join(lines)) if card.kind]
 
     def run(self, values: Mapping[str, Value]) -> Waveforms:
         """Simulate with `values` for the deck's `.param` names.
@@ -155,32 +168,35 @@ class WarmNgspice:
         """
         library = _shared()
         began = time.perf_counter()
-        self._load(library)
         library.command("destroy all")
-        for name, value in values.items():
-            library.command(f"alterparam {name}={value:.15g}")
         library.log.clear()
-        library.command("reset")
+        if library.owner is self:
+            for name, value in values.items():
+                library.command(f"alterparam {name}={value:.15g}")
+            library.command("reset")
+        else:
+            self._load(library, values)
         self._refuse_errors(library)
         library.command("run")
         library.flush_history()
         analyses = tuple(_analyses(library))
-        if library.dead or not analyses:
+        short = next(filter(None, (_shortfall(card, analyses) for card in self._cards)), "")
+        if library.dead or short:
             library.owner = None
             state = State.CRASH if library.dead else State.NO_CONVERGENCE
-            raise SimulationFailed(state, "no vector arrived", "\n".join(library.log))
+            raise SimulationFailed(state, short or "ngspice gave up", "\n".join(library.log))
         return Waveforms(analyses, seconds=time.perf_counter() - began)
 
-    def _load(self, library: _Library) -> None:
-        if library.owner is self:
-            return
-        if library.owner is not None:
-            library.command("destroy all")
-            library.command("remcirc")
-        library.log.clear()
-        library.load(self._deck)
+    def _load(self, library: _Library, values: Mapping[str, Value]) -> None:
+        def given(match: re.Match[str]) -> str:
+            name = match[1]
+            return f"{name}={values[name]:.15g}" if name in values else match[0]
+
+        library.clear()
+        library.load(
+            _GIVEN.sub(given, line) if line.startswith(".param") else line for line in self._lines
+        )
         library.owner = self
-        self._refuse_errors(library)
 
     def _refuse_errors(self, library: _Library) -> None:
         """A deck that does not load leaves an earlier one in its place, whose results would lie."""
@@ -191,6 +207,21 @@ class WarmNgspice:
             raise SimulationFailed(
                 state, (errors or ["ngspice gave up"])[0], "\n".join(library.log)
             )
+
+
+def _shortfall(card: Card, analyses: Iterable[Analysis]) -> str:
+    """What the analysis of `card` did not give, in words; empty where it is whole."""
+    found = [each for each in analyses if each.kind == card.kind]
+    if not found:
+        return f"no vector arrived for {card.text}"
+    stop = stop_time(card) if card.kind == "tran" else None
+    last = float(found[0].vectors[found[0].scale][-1]) if found[0].scale else 0.0
+    if stop is not None and last < stop * (1.0 - 1e-6):
+        return f"the transient stopped at t = {last:.4g} s of {stop:.4g} s"
+    points = expected_points(card) if card.kind == "ac" else None
+    if points is not None and len(found[0].vectors[found[0].scale]) < points - 1:
+        return f"not every point arrived for {card.text}"
+    return ""
 
 
 def _analyses(library: _Library) -> Iterator[Analysis]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -16,7 +17,11 @@ from bench.targets import count_met, known_lists, target_list
 from bench.warm import WarmNgspice
 from m3eda.design.space import Space
 from m3eda.plugins import Plugins
+from m3eda.simulate.evaluator import Evaluator
 from m3eda.simulate.types import Analysis, Deck, SimulationFailed, Waveforms
+
+OF_EXAMPLES = ["folded_cascode", "five_transistor_ota", "comparator", "ldo"]
+PARETO_LISTS = [f"{name}_pareto" for name in OF_EXAMPLES]
 
 RC = """* low pass
 .param r=1e3 c=1e-9
@@ -66,7 +71,7 @@ def test_a_deck_that_does_not_load_is_refused_and_the_next_one_works():
 
 @pytest.mark.simulator
 def test_a_value_the_model_refuses_fails_and_the_next_one_works():
-    amplifier = WarmNgspice(circuit("folded_cascode").deck)
+    amplifier = WarmNgspice(circuit("folded_cascode").decks["open_loop"])
     good = dict(target_list("folded_cascode_pareto").witnesses[0])
     amplifier.run(good)
     with pytest.raises(SimulationFailed):
@@ -75,20 +80,58 @@ def test_a_value_the_model_refuses_fails_and_the_next_one_works():
 
 
 @pytest.mark.simulator
-def test_a_warm_circuit_gives_what_a_fresh_ngspice_does(tmp_path):
-    made = circuit("folded_cascode")
-    space = Space(made.design)
-    rng = np.random.default_rng(1)
-    made.evaluate(space.sizing(rng.random(space.dimension)))
-    sizing = space.sizing(rng.random(space.dimension))
-    warm = made.evaluate(sizing)
-    given = "\n".join(f".param {name}={value!r}" for name, value in sizing.items())
-    lines = [line for line in made.deck.splitlines() if line.split("=")[0] not in given]
-    kept = [line for line in lines if not line.startswith(".save")]
-    saved = next(line.split()[1:] for line in lines if line.startswith(".save"))
-    deck = Deck("\n".join([kept[0], given, *kept[1:]]), vectors=tuple(saved))
-    fresh = made.measure(Plugins().simulators["ngspice"]({}).run(deck, tmp_path, 60.0), sizing)
-    assert warm == pytest.approx(fresh, rel=1e-6, nan_ok=True)
+@pytest.mark.parametrize("name", OF_EXAMPLES)
+def test_a_circuit_gives_what_the_evaluator_does(name):
+    made, plugins = circuit(name), Plugins()
+    fresh = Evaluator(made.design, plugins.simulators["ngspice"]({}), plugins.measures)
+    space, rng = Space(made.design), np.random.default_rng(1)
+    points = [space.sizing(rng.random(space.dimension)) for _ in range(3)]
+    if f"{name}_pareto" in known_lists():
+        points.append(dict(target_list(f"{name}_pareto").witnesses[0]))
+    for point in points:
+        [result] = fresh.evaluate([fresh.complete(point)])
+        expected = result["nominal"].measures
+        assert made.evaluate(point) == pytest.approx(expected, rel=1e-6, nan_ok=True)
+
+
+@pytest.mark.simulator
+@pytest.mark.parametrize("card", [".tran 2n 1u", ".tran 50n 1u 0 4n", ".tran 2n 1u uic"])
+def test_a_warm_transient_is_that_of_a_fresh_process(card, tmp_path):
+    netlist = f"* decay\nr1 out 0 {{r}}\nc1 out 0 1n\n.ic v(out)=2\n{card}\n.end\n"
+    title, rest = netlist.split("\n", 1)
+    warm = WarmNgspice(f"{title}\n.param r=1e3\n.save v(out)\n{rest}")
+    warm.run({"r": 5e3})
+    [decay] = warm.run({"r": 200.0}).of_kind("tran")
+    time, out = decay.vectors["time"], decay.vectors["v(out)"]
+    np.testing.assert_allclose(out, 2 * np.exp(-time / 2e-7), rtol=0.02, atol=2e-3)
+
+    deck = Deck(netlist.replace("{r}", "200"), vectors=("v(out)",))
+    waveforms = Plugins().simulators["ngspice"]({}).run(deck, tmp_path, 60.0)
+    [fresh] = waveforms.of_kind("tran")
+    np.testing.assert_array_equal(time, fresh.vectors["time"])
+    np.testing.assert_array_equal(out, fresh.vectors["v(out)"])
+
+
+@pytest.mark.simulator
+def test_a_transient_that_stops_early_has_failed():
+    # dv/dt = 1e6 v^3 from 1 V is infinite after 0.5 us
+    growth = "* growth\n.param c=1e-9\nb1 0 out i=1e-3*v(out)^3\nc1 out 0 {c}\n"
+    growth += ".ic v(out)=1\n.save v(out)\n.tran 1n 1u uic\n.end\n"
+    with pytest.raises(SimulationFailed, match=r"stopped at t = (4\.9|5).*e-07 s of 1e-06 s"):
+        WarmNgspice(growth).run({"c": 1e-9})
+    assert list(WarmNgspice(DIVIDER).run({"r": 1e3}).of_kind("op"))
+
+
+@pytest.mark.simulator
+def test_a_testbench_that_fails_leaves_the_measures_of_the_others():
+    made = circuit("ldo")
+    broken = {**made.decks, "light": made.decks["light"].replace("mn1 ", "mn1 nowhere ")}
+    measures = replace(made, decks=broken, _simulators={}).evaluate(
+        Space(made.design).sizing(Space(made.design).centre())
+    )
+    assert math.isnan(measures["vout_light"])
+    assert math.isnan(measures["pm"])  # the smaller of two, one of which is not known
+    assert measures["vout_full"] == pytest.approx(0.923, abs=1e-3)
 
 
 @pytest.mark.simulator
@@ -108,20 +151,16 @@ def test_one_constant_design_meets_49_of_the_50_uniform_targets(shared):
 
 
 @pytest.mark.simulator
-def test_every_target_of_the_second_circuit_has_a_witness():
-    chosen = target_list("folded_cascode_pareto")
+@pytest.mark.parametrize("name", PARETO_LISTS)
+def test_every_target_has_a_witness_and_no_sizing_meets_more_than_15_percent(name):
+    chosen = target_list(name)
     made = circuit(chosen.circuit)
-    assert len(chosen.targets) == len(chosen.witnesses) == 25
-    for target, witness in zip(chosen.targets, chosen.witnesses, strict=True):
-        assert count_met(made, made.evaluate(witness), [target]) == 1
-
-
-@pytest.mark.simulator
-def test_no_witness_meets_more_than_15_percent_of_the_second_list():
-    chosen = target_list("folded_cascode_pareto")
-    made = circuit(chosen.circuit)
-    every = (*chosen.witnesses, *chosen.constants)
-    counts = [count_met(made, made.evaluate(sizing), chosen.targets) for sizing in every]
+    measured = [made.evaluate(sizing) for sizing in chosen.witnesses]
+    assert len(chosen.targets) == len(measured) == 25
+    for target, measures in zip(chosen.targets, measured, strict=True):
+        assert count_met(made, measures, [target]) == 1
+    measured += [made.evaluate(sizing) for sizing in chosen.constants]
+    counts = [count_met(made, measures, chosen.targets) for measures in measured]
     assert max(counts) <= 0.15 * len(chosen.targets)
 
 
@@ -204,3 +243,18 @@ def test_a_relaxed_target_is_met_by_its_own_point_with_5_percent_to_spare():
     ratios = target[[0, 1, 3, 5]] / raw[[0, 1, 3, 5]]
     assert np.all(np.abs(ratios - 1) >= 0.05)
     assert np.all(np.abs(ratios - 1) <= 0.10)
+
+
+@pytest.mark.simulator
+def test_an_interrupted_search_for_targets_goes_on_from_what_it_has_evaluated(tmp_path):
+    kept = tmp_path / "kept.npz"
+    first, _ = Maker("five_transistor_ota", 1, kept).search(20)
+    maker = Maker("five_transistor_ota", 1, kept)
+    known = maker.restored()
+    np.testing.assert_array_equal(known.points, first.points)
+    samples, front = maker.search(len(first.points) + 1)
+    np.testing.assert_array_equal(samples.points[: len(first.points)], first.points)
+    assert len(samples.points) > len(first.points)
+    assert maker.feasible(front.raw).all()
+    again = maker.circuit.evaluate(maker.space.sizing(front.points[0]))
+    assert list(front.raw[0]) == [again[name] for name in maker.circuit.order]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import math
 import os
 import re
 import shutil
@@ -21,7 +22,12 @@ M3EDA = str(Path(sys.executable).with_name("m3eda"))
 EXAMPLES = {
     "two_stage_opamp": ["design.yaml"],
     "folded_cascode": ["design.yaml"],
+    "five_transistor_ota": ["design.yaml"],
+    "ldo": ["design.yaml"],
+    "comparator": ["design.yaml"],
     "sallen_key": ["design.yaml"],
+    "rlc_matching": ["design.yaml"],
+    "pyspice_filter": ["design.yaml"],
     "custom_simulator": ["design.yaml"],
     "makefile_flow": ["low_power.yaml", "fast.yaml"],
 }
@@ -78,6 +84,8 @@ def check_again(folder: Path, file: str, result: dict) -> None:
     ("name", "file"), [(name, file) for name in NEEDS_NGSPICE for file in EXAMPLES[name]]
 )
 def test_example_meets_its_specs_on_ngspice(copied, name, file):
+    if name == "pyspice_filter":
+        pytest.importorskip("PySpice", reason="PySpice is not installed")
     folder = copied(name)
     result = sized(folder, file)
     check_again(folder, file, result)
@@ -89,6 +97,50 @@ def test_example_meets_its_specs_on_ngspice(copied, name, file):
 def test_filter_is_made_of_parts_one_can_buy(copied):
     text = (copied("sallen_key") / "design.yaml").read_text()
     assert len(re.findall(r"series: E24", text)) == len(re.findall(r"series: E12", text)) == 2
+
+
+@pytest.mark.simulator
+def test_match_agrees_with_circuit_theory(copied):
+    folder = copied("rlc_matching")
+    given = {"c_in": 13e-12, "l": 30e-9, "c_out": 1e-12}
+    arguments = [f"--set={name}={value}" for name, value in given.items()]
+    done = m3eda(folder, "check", "design.yaml", "--json", *arguments)
+    measured = json.loads(done.stdout)["measures"]
+
+    frequency, middle = 434.79e6, 2 * math.pi * 433.92e6
+    s = 2j * math.pi * frequency
+    shunt_in, shunt_out = (
+        1 / (1 / (s * given[c]) + 1 / (middle * given[c] * 300)) for c in ("c_in", "c_out")
+    )
+    antenna = 12 + 1 / (s * 6e-12)
+    output = 1 / (shunt_out + 1 / antenna)
+    branch = s * given["l"] + middle * given["l"] / 40 + output
+    source = 1 / (shunt_in + 1 / branch)
+    radiated = source / (source + 50) * output / branch * 12 / antenna
+    reflected = (source - 50) / (source + 50)
+    assert measured["rl_high"] == pytest.approx(-20 * math.log10(abs(reflected)), abs=0.02)
+    loss = -10 * math.log10(4 * 50 / 12 * abs(radiated) ** 2)
+    assert measured["loss_high"] == pytest.approx(loss, abs=0.002)
+
+
+@pytest.mark.simulator
+@pytest.mark.parametrize(
+    ("device", "instead"),
+    [
+        ("x1 inp inn", "x1 inn inp"),  # decides the wrong way, quickly
+        ("mn3 tail clk", "mn3 tail 0"),  # never decides
+        ("einn sn cm diff", "einn sn 0 0"),  # always decides for inp: right once
+    ],
+)
+def test_a_comparator_that_decides_wrongly_is_not_a_fast_one(copied, device, instead):
+    folder = copied("comparator")
+    for file in ("decisions.cir.j2", "comparator.cir.j2"):
+        text = (folder / file).read_text()
+        (folder / file).write_text(text.replace(device, instead))
+    done = m3eda(folder, "check", "design.yaml", "--json")
+    measures = json.loads(done.stdout)["measures"]
+    assert measures["delay"] is None
+    assert measures["decision"] < 0.1
 
 
 # ---- a simulator of one's own --------------------------------------------------------------
