@@ -8,8 +8,12 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 DEVELOPED := $(VENV)/.developed
 
-.PHONY: help size test install develop simulator check lint types docs bench-agents \
-        bench-time bench-ngspice bench-proposals bench-technology bench-targets bench-smallest wheel clean
+# Extras for the tests beside those of `dev`: EXTRAS=,turbo adds botorch and torch.
+EXTRAS ?=
+
+.PHONY: help size test install develop simulator check lint types docs bench-agents bench-spaces \
+        bench-objectives bench-time bench-ngspice bench-proposals bench-technology bench-measures \
+        bench-targets bench-smallest wheel clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 20
@@ -39,8 +43,14 @@ types: $(DEVELOPED)
 docs: $(DEVELOPED)  ## write the generated parts of docs/ anew and fail where they had changed
 	$(BIN)/python docs/generate.py --check
 
-bench-agents: $(DEVELOPED) simulator  ## agents compared on both lists of targets (hours; resumes)
+bench-agents: $(DEVELOPED) simulator  ## agents compared on every list of targets (hours; resumes)
 	$(BIN)/python -m bench.agents $(ARGS)
+
+bench-spaces: $(DEVELOPED)  ## agents compared on closed-form spaces: 3 to 60 parameters, rough, binned
+	$(BIN)/python -m bench.spaces $(ARGS)
+
+bench-objectives: $(DEVELOPED) simulator  ## how fast one objective and a Pareto front improve
+	$(BIN)/python -m bench.objectives $(ARGS)
 
 bench-time: $(DEVELOPED) simulator  ## time of the command line and the share outside ngspice
 	$(BIN)/python -m bench.command_line $(ARGS)
@@ -51,8 +61,11 @@ bench-ngspice: $(DEVELOPED) simulator  ## the back end beside a bare ngspice pro
 bench-proposals: $(DEVELOPED)  ## CPU time of a proposal of the agent bo
 	$(BIN)/python -m bench.proposal_time $(ARGS)
 
-bench-technology: $(DEVELOPED) simulator  ## generic45 beside the published card
+bench-technology: $(DEVELOPED) simulator  ## the generic technologies beside published cards
 	$(BIN)/python -m bench.technology $(ARGS)
+
+bench-measures: $(DEVELOPED)  ## what a coarse frequency grid costs a measure
+	$(BIN)/python -m bench.measure_accuracy $(ARGS)
 
 bench-targets: $(DEVELOPED) simulator  ## make Pareto targets of a circuit anew
 	$(BIN)/python -m bench.make_targets $(ARGS)
@@ -64,6 +77,9 @@ bench-smallest: $(DEVELOPED) simulator  ## every benchmark once at its smallest 
 	$(BIN)/python -m bench.proposal_time --smallest
 	$(BIN)/python -m bench.technology
 	$(BIN)/python -m bench.make_targets --smallest
+	$(BIN)/python -m bench.spaces --smallest
+	$(BIN)/python -m bench.measure_accuracy --smallest
+	$(BIN)/python -m bench.objectives --smallest
 
 wheel: $(DEVELOPED)  ## build the wheel into dist/
 	$(BIN)/python -m build --wheel
@@ -81,5 +97,5 @@ $(INSTALLED): $(BIN)/python pyproject.toml
 	@touch $@
 
 $(DEVELOPED): $(BIN)/python pyproject.toml
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[dev]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[dev$(EXTRAS)]'
 	@touch $@ $(INSTALLED)

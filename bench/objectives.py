@@ -283,6 +283,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--budget", type=int, default=100)
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--rounds", type=int, default=150, help="Of the long search.")
+    parser.add_argument("--smallest", action="store_true", help="one run of few simulations")
     parser.add_argument("--output", type=Path, default=RESULTS / "objectives.json")
     options = parser.parse_args(arguments)
     rows: list[Row] = []

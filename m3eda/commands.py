@@ -120,17 +120,7 @@ def _drive(prepared: Prepared, display: Display, options: SizeOptions) -> Summar
     stops = contextlib.suppress(KeyboardInterrupt, BrokenPipeError)
     with stops, contextlib.closing(trials):
         ending = _consume(trials, lambda trial: _heard(trial, prepared, tally, display, options))
-    return summarize(
-        design,
-        run.trials,
-        agent=design.agent.name,
-        seed=design.agent.seed,
-        simulator=prepared.version,
-        design_hash=prepared.hash,
-        simulations=len(run.trials) - run.replayed,
-        seconds=time.monotonic() - started,
-        ending=ending,
-    )
+    return prepared.summary(time.monotonic() - started, ending)
 
 
 def _consume(trials: Generator[Trial, Command | None, End], heard: Callable[[Trial], None]) -> End:

@@ -5,6 +5,7 @@ Both the command line and Python scripts start here.
 
 from __future__ import annotations
 
+import hashlib
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -22,10 +23,12 @@ from m3eda.design.types import Design, Sizing
 from m3eda.design.yamlfile import nearest
 from m3eda.errors import DesignError, M3edaError, PluginError, StorageError, cause
 from m3eda.ledger import Ledger, Segment, StoredTrial
-from m3eda.loop import Run
+from m3eda.loop import End, Run
 from m3eda.plugins import Plugins
+from m3eda.report.summary import Summary, summarize
 from m3eda.simulate.evaluator import LADDER, Evaluator
 from m3eda.simulate.files import content_hash, included_files
+from m3eda.simulate.python_netlist import is_python
 from m3eda.simulate.render import Renderer, template_folders, template_names
 from m3eda.simulate.types import Simulator
 
@@ -107,6 +110,21 @@ class Project:
             found += renderer.netlist_files(sizing)
         return list(dict.fromkeys(inner for path in found for inner in included_files(path)))
 
+    def built(self, sizing: Sizing) -> list[str]:
+        """Hashes of the netlists that Python files give at `sizing`.
+
+        Such a file may read others, or import what lies elsewhere, and `files` does not tell.
+        """
+        design = self.design
+        renderer = Renderer(design)
+        testbenches = [at_nominal(design, each) for each in design.testbenches.values()]
+        texts = [
+            renderer.deck(each, design.nominal, sizing).text
+            for each in testbenches
+            if is_python(each.template)
+        ]
+        return [hashlib.sha256(text.encode()).hexdigest() for text in texts]
+
 
 @dataclass
 class Prepared:
@@ -120,6 +138,23 @@ class Prepared:
     files: list[Path]
     version: str
     """The simulator's."""
+
+    def summary(self, seconds: float, ending: End | None) -> Summary:
+        """The run as it stands; `seconds` is the wall time of this call."""
+        run, choice = self.run, self.run.design.agent
+        return summarize(
+            run.design,
+            run.trials,
+            agent=choice.name,
+            seed=choice.seed,
+            simulator=self.version,
+            design_hash=self.hash,
+            simulations=len(run.trials) - run.replayed,
+            seconds=seconds,
+            ending=ending,
+            method=run.said("describe"),
+            doubt=run.said("doubt"),
+        )
 
     def close(self) -> None:
         self.ledger.close()
@@ -139,6 +174,7 @@ def prepare(
     sizing = evaluator.complete(project.nominal_sizing())
     files = project.files(sizing)
     contents = [content_hash(path) for path in files if path.suffix not in {".yaml", ".yml"}]
+    built = project.built(sizing)
     if fresh:
         _set_aside(run_dir)
     ledger = Ledger(run_dir)
@@ -148,11 +184,12 @@ def prepare(
         if not design.agent.batch:
             design = _with_batch(design, -(-jobs // evaluator.runs))
         segment, prior = _segment(
-            ledger, project.design, design, contents, evaluator.version, resume
+            ledger, project.design, design, contents, built, evaluator.version, resume
         )
+        begun = restore(segment.design).agent
         if not project.design.agent.batch:
-            design = _with_batch(design, restore(segment.design).agent.batch)
-        run = Run(design, evaluator, project.agent, ledger, segment.id, prior)
+            design = _with_batch(design, begun.batch)
+        run = Run(design, evaluator, project.agent, ledger, segment.id, prior, begun.budget)
     except BaseException:
         ledger.close()
         raise
@@ -170,6 +207,7 @@ def _segment(
     design: Design,
     batched: Design,
     contents: list[str],
+    built: list[str],
     version: str,
     resume: bool,
 ) -> tuple[Segment, list[StoredTrial]]:
@@ -181,7 +219,7 @@ def _segment(
     simulator = f"{design.simulator.name} {version}"
     # a larger budget goes on with the same trials, so it is no other recipe
     # and another version may ask for other sizings, which must not be mixed with these
-    recipe = design_hash(_without_limits(design), [*contents, simulator, __version__])
+    recipe = design_hash(_without_limits(design), [*contents, *built, simulator, __version__])
     circuit = circuit_hash(design, [*contents, simulator])
     known = ledger.segments()
     if resume and known and known[-1].recipe.partition("+")[0] == recipe:

@@ -20,7 +20,6 @@ from m3eda.design.types import Design, Value
 from m3eda.errors import DesignError, Mistake
 from m3eda.flow import FAILED, Prepared, Project, prepare
 from m3eda.loop import Change, Command, End, Stop
-from m3eda.report.summary import summarize
 from m3eda.result import Result
 from m3eda.simulate.failures import SystematicFailure
 from m3eda.simulate.trial import Trial, score
@@ -170,7 +169,9 @@ class Sizer:
     def change(self, design: Design) -> None:
         """Go on with `design`, such as `sizer.design.pinned("cc", 2e-12)`, after this trial.
 
-        The trials so far are scored anew. Raises DesignError for a spec on no measure.
+        The trials so far are scored anew; those that are no sizing of it, such as with another
+        value of the pinned parameter, are kept, but are never its result. Raises DesignError for a
+        spec or an objective on no measure, and for a spec without a limit.
         """
         _check_specs(design)
         self._commands.append(Change(design))
@@ -182,17 +183,7 @@ class Sizer:
     def result(self) -> Result:
         """What came out so far; everything once the iteration has ended."""
         run, prepared = self._prepared.run, self._prepared
-        summary = summarize(
-            run.design,
-            run.trials,
-            agent=run.design.agent.name,
-            seed=run.design.agent.seed,
-            simulator=prepared.version,
-            design_hash=prepared.hash,
-            simulations=len(run.trials) - run.replayed,
-            seconds=self._seconds,
-            ending=self.ending,
-        )
+        summary = prepared.summary(self._seconds, self.ending)
         return Result(summary, tuple(run.trials), run.evaluator)
 
     def close(self) -> None:
@@ -241,10 +232,18 @@ def _project(design: Design | str | Path, **overrides: Any) -> Project:
 
 
 def _check_specs(design: Design) -> None:
-    """A design changed in Python may ask for what it does not measure. Raises DesignError."""
-    for name in design.specs:
+    """A design changed in Python may ask for what cannot be. Raises DesignError."""
+    for name in (*design.specs, *design.objective.minimize, *design.objective.maximize):
         if name not in design.measures:
             raise _unknown(design, "measure", name, design.measures)
+    for name, spec in design.specs.items():
+        for limits in (spec.limits, *spec.corners.values()):
+            ends = (limits.minimum, limits.maximum, limits.tolerance and limits.target)
+            if all(end is None for end in ends) or limits.tolerance == 0.0:
+                hint = "give Limits a minimum, a maximum, or a target and a tolerance above 0"
+                raise DesignError(
+                    [Mistake(f"the spec on {name} has no limit", design.path, hint=hint)]
+                )
 
 
 def _unknown(design: Design, word: str, name: str, known: Mapping[str, object]) -> DesignError:

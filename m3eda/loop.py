@@ -7,15 +7,17 @@ replaying: the agent is asked again, and what the ledger holds is answered from 
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from enum import Enum
 from pathlib import Path
 
-from m3eda.agents.guard import allowed, retargeted
+from m3eda.agents.guard import allowed, remark, retargeted
 from m3eda.agents.types import Agent
 from m3eda.design.space import Space
+from m3eda.design.ties import complete
 from m3eda.design.types import Design, Sizing
 from m3eda.ledger import Ledger, StoredTrial
 from m3eda.objective.demand import Demand
@@ -50,7 +52,8 @@ class Stop:
 class Change:
     """Command to `size()`: go on with a changed design (a pinned parameter, another spec).
 
-    Trials so far are scored anew and told to a fresh agent.
+    Trials so far are scored anew and told to a fresh agent. Those that are no sizing of the changed
+    design, such as one with another value of a pinned parameter, never count as its result.
     """
 
     design: Design
@@ -71,12 +74,20 @@ class Run:
     segment: int = 0
     prior: Sequence[StoredTrial] = ()
     """Trials of earlier recipes on the same circuit, told to the agent before it is asked."""
+    first_budget: int = 0
+    """The budget this segment was begun with; 0 takes the design's."""
     make_demand: Callable[[Design], Demand | None] = make_demand
     clock: Callable[[], float] = time.monotonic
     trials: list[Trial] = field(default_factory=list)
     """Every trial of this segment, in order."""
     replayed: int = 0
     """Trials answered from the ledger."""
+    agent: Agent | None = None
+    """The agent of the moment; none before the first is asked."""
+
+    def said(self, method: str) -> str:
+        """What the agent says by its `describe` or `doubt`; empty where it has none."""
+        return remark(self.agent, method) if self.agent is not None else ""
 
 
 def size(run: Run) -> Generator[Trial, Command | None, End]:
@@ -119,7 +130,6 @@ class _Progress:
 
     def __init__(self, run: Run) -> None:
         self.run = run
-        self.objective = bool(run.design.objective.minimize or run.design.objective.maximize)
         self._demand = run.make_demand(run.design)
         self._started = run.clock()
         self._stored = {}
@@ -128,10 +138,16 @@ class _Progress:
         self._seen: set[tuple[object, ...]] = set()
         self._repeats = 0
 
+    @property
+    def objective(self) -> bool:
+        """True where the run goes on once every spec is met."""
+        return bool(self.run.design.objective.minimize or self.run.design.objective.maximize)
+
     def fresh_agent(self) -> Agent:
         """A new agent that has heard every trial of before."""
         run = self.run
         agent = run.make_agent(self._wanted)
+        run.agent = agent
         if known := self._known():
             agent.tell(known)
         return agent
@@ -156,7 +172,8 @@ class _Progress:
     def already_good(self) -> list[Sizing]:
         """Prior sizings that meet every spec of today: the first, or with an objective the best.
 
-        A Pareto front takes up half of the budget at most.
+        A Pareto front takes up half of the budget at most: of the first one, so that a larger one
+        goes on with the same trials.
         """
         run, names = self.run, Space(self.run.design).names
         prior = [
@@ -165,7 +182,7 @@ class _Progress:
             if _inside(run.design, stored.sizing)
         ]
         good = Front(run.design.objective, prior).trials or [t for t in prior if t.met][:1]
-        most = max(run.design.agent.budget // 2, 1)
+        most = max((run.first_budget or run.design.agent.budget) // 2, 1)
         spread = [good[i * len(good) // most] for i in range(most)] if len(good) > most else good
         return [{name: trial.sizing[name] for name in names} for trial in spread]
 
@@ -188,7 +205,7 @@ class _Progress:
         if design is not run.design:
             run.design = design
             run.evaluator = run.evaluator.for_design(design)
-            run.trials[:] = [score(t.number, t.sizing, t.results, design.specs) for t in run.trials]
+            run.trials[:] = [_anew(trial, design) for trial in run.trials]
             self._demand = run.make_demand(design)
             if self._demand is not None:
                 self._demand.begin(run.trials)
@@ -289,6 +306,16 @@ def _words(reason: str) -> str:
 
 def _key(sizing: Sizing) -> tuple[object, ...]:
     return tuple(sorted(sizing.items()))
+
+
+def _anew(trial: Trial, design: Design) -> Trial:
+    """`trial` scored by a changed `design`; behind all others where it is no sizing of it."""
+    scored = score(trial.number, trial.sizing, trial.results, design.specs)
+    if _inside(design, trial.sizing):
+        whole = complete(design, trial.sizing)
+        if _key(whole) == _key(trial.sizing):
+            return scored
+    return replace(scored, met=False, reward=-math.inf)
 
 
 def _inside(design: Design, sizing: Sizing) -> bool:

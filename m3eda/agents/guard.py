@@ -77,6 +77,14 @@ class GuardedAgent:
         except Exception as error:  # a stranger's code may raise anything
             raise PluginError(f"agent {self._name}: retarget() raised {cause(error)}") from error
 
+    def describe(self) -> str:
+        """What the agent does, in its own words; empty where it does not say."""
+        return remark(self._agent, "describe")
+
+    def doubt(self) -> str:
+        """Why the agent thinks the specs out of reach; empty where it does not."""
+        return remark(self._agent, "doubt")
+
     def _check(self, sizing: Mapping[str, Any]) -> None:
         missing = [name for name in self._free if name not in sizing]
         unknown = [str(name) for name in sizing if name not in self._free]
@@ -94,6 +102,15 @@ class GuardedAgent:
 def retargeted(agent: Agent, design: Design, trials: Sequence[Trial]) -> bool:
     """Give `agent` other specs and its trials scored anew; False where it cannot take them."""
     return isinstance(agent, Retargetable) and agent.retarget(design, trials) is True
+
+
+def remark(agent: Agent, method: str) -> str:
+    """What `agent` says by its optional `method`, on one line; a remark is worth no failed run."""
+    try:
+        said = getattr(agent, method)()
+    except Exception:  # noqa: BLE001  # it has none, or a stranger's code raised
+        return ""
+    return " ".join(said.split()) if isinstance(said, str) else ""
 
 
 def allowed(parameter: Parameter, value: Any) -> bool:

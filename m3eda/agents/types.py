@@ -54,5 +54,17 @@ class Retargetable(Protocol):
         ...
 
 
+class Remarking(Protocol):
+    """What an agent may have besides: a word for the report, each method alone or both."""
+
+    def describe(self) -> str:
+        """What it does at present and why, in one line."""
+        ...
+
+    def doubt(self) -> str:
+        """Why the specs look out of reach, naming the worst; empty where they do not."""
+        ...
+
+
 class AgentFactory(Protocol):
     def __call__(self, design: Design, seed: int, options: Mapping[str, Any]) -> Agent: ...

@@ -104,6 +104,10 @@ class Summary:
     """Wall time of this call; 0 where unknown."""
     ending: End | None = None
     """Why the run ended; None where unknown."""
+    method: str = ""
+    """What the agent says it did; empty where unknown."""
+    doubt: str = ""
+    """Why the agent thinks the specs out of reach; empty where it does not."""
     failures: Mapping[State, int] = field(default_factory=dict)
     front: tuple[Trial, ...] = ()
     """With one objective the best trial, with several the Pareto front, best in the first first."""
@@ -131,6 +135,8 @@ def summarize(
     simulations: int = 0,
     seconds: float = 0.0,
     ending: End | None = None,
+    method: str = "",
+    doubt: str = "",
 ) -> Summary:
     """The summary of `trials`, for which everything that can be counted is counted."""
     tally = Tally(design.objective)
@@ -148,6 +154,8 @@ def summarize(
         runs=tally.runs,
         seconds=seconds,
         ending=ending,
+        method=method,
+        doubt=doubt,
         failures=dict(tally.failures),
         front=tuple(tally.front.trials),
         first=tally.first,

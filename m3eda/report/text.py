@@ -78,6 +78,10 @@ def run_lines(summary: Summary) -> list[str]:
     lines = [counts, failures_line(summary)]
     if summary.ending is not None:
         lines.append(f"ended: {summary.ending.value}")
+    if summary.doubt and not summary.met:
+        lines.append(f"agent {summary.agent} doubts the specs: {one_line(summary.doubt)}")
+    if summary.method:
+        lines.append(f"agent {summary.agent}: {one_line(summary.method)}")
     return [line for line in lines if line]
 
 
@@ -180,6 +184,8 @@ def summary_json(summary: Summary) -> dict[str, Any]:
             "simulator_runs": summary.runs,
             "seconds": round(summary.seconds, 3),
             "ended": None if summary.ending is None else summary.ending.name.lower(),
+            "method": summary.method,
+            "doubt": summary.doubt,
         },
     }
 
