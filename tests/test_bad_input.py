@@ -138,8 +138,8 @@ MISTAKES = {
     ),
     "unknown technology": (
         "agent:",
-        "technology: generic46\nagent:",
-        "13:13: technology: no technology is called 'generic46' (did you mean generic45?)",
+        "technology: genric45\nagent:",
+        "13:13: technology: no technology is called 'genric45' (did you mean generic45?)",
     ),
     "unknown step of the ladder": (
         "agent:",

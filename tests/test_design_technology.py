@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
+import sys
+
 import pytest
 
+from m3eda.design.technology import read_technology
+from m3eda.design.types import Technology
+from m3eda.errors import DesignError
+from m3eda.simulate.render import TechnologyView
 from tests.design_samples import DESIGN, load, mistakes, write
 
 LIB = ".lib tt\n.model nch nmos\n.endl tt\n.lib ss\n.model nch nmos\n.endl\n"
@@ -95,6 +101,30 @@ def test_a_design_may_choose_another_nominal_corner(tmp_path, technologies):
             "17:65: technology.nominal: 't' is not among the sections (did you mean tt?)",
         ),
         ("{name: demo, nominal: ff}", "17:35: technology.nominal: 'ff' is not among"),
+        (
+            "{includes: [demo/models.lib, gone.inc]}",
+            "17:42: technology.includes.1: the model file 'gone.inc' is not there",
+        ),
+        (
+            "{includes: {tt: demo/models.lib, ss: gone.inc}}",
+            "17:50: technology.includes.ss: the model file 'gone.inc' is not there",
+        ),
+        (
+            "{lib: demo/models.lib, sections: {tt: tt}, includes: {ff: demo/models.lib}}",
+            "17:67: technology.includes.ff: 'ff' is not among the sections (known: tt)",
+        ),
+        (
+            "{name: demo, includes: {st: demo/models.lib}}",
+            "17:37: technology.includes.st: 'st' is not among the sections (did you mean tt?)",
+        ),
+        (
+            "{package: m3eda_no_such_package, lib: models.lib}",
+            "17:23: technology.package: needs the package m3eda_no_such_package (pip install m3eda",
+        ),
+        (
+            "{package: email, lib: models.lib}",
+            "17:35: technology.lib: the model file 'models.lib' is not there (looked for ",
+        ),
     ],
 )
 def test_what_is_wrong_with_a_technology(tmp_path, technologies, monkeypatch, text, line):
@@ -117,3 +147,72 @@ def test_the_models_of_a_technology_file_must_be_there(tmp_path, technologies):
     found = mistakes(write(tmp_path, DESIGN + "technology: demo\n"), technologies)
     assert len(found) == 1
     assert found[0].startswith("demo/technology.yaml:2:6: lib: the model file 'models.lib' is not")
+
+
+def include(technology: Technology, process: str = "") -> list[str]:
+    return TechnologyView(technology, process).include.splitlines()
+
+
+def test_files_of_each_corner_in_place_of_sections(tmp_path):
+    for name in ("n_nom.inc", "p_nom.inc", "n_ss.inc", "p_ss.inc"):
+        (tmp_path / name).write_text("* models\n")
+    text = "technology: {includes: {nom: [n_nom.inc, p_nom.inc], ss: [n_ss.inc, p_ss.inc]}}\n"
+    design = load(write(tmp_path, DESIGN + text + "corners: {process: [nom, ss]}\n"))
+    assert design.technology.nominal == "nom"
+    assert [corner.process for corner in design.corners] == ["nom", "ss"]
+    assert include(design.technology) == [
+        f'.include "{tmp_path / name}"' for name in ("n_nom.inc", "p_nom.inc")
+    ]
+    assert include(design.technology, "ss") == [
+        f'.include "{tmp_path / name}"' for name in ("n_ss.inc", "p_ss.inc")
+    ]
+
+
+def test_files_of_every_corner_come_before_the_section(tmp_path, technologies):
+    (tmp_path / "extra.inc").write_text("* diodes\n")
+    technology = load(
+        write(tmp_path, DESIGN + "technology: {name: demo, includes: extra.inc}\n"), technologies
+    ).technology
+    library = tmp_path / "demo" / "models.lib"
+    extra = f'.include "{tmp_path / "extra.inc"}"'
+    assert include(technology, "ss") == [extra, f'.lib "{library}" ss']
+
+
+@pytest.fixture
+def package(tmp_path, monkeypatch):
+    """An importable package of model files, which must not be imported."""
+    folder = tmp_path / "installed" / "m3eda_test_pdk"
+    (folder / "data").mkdir(parents=True)
+    (folder / "__init__.py").write_text("raise RuntimeError('the package was imported')\n")
+    (folder / "data" / "models.lib").write_text(LIB)
+    monkeypatch.syspath_prepend(str(folder.parent))
+    return folder
+
+
+PACKAGED = "package: m3eda_test_pdk\nlib: data/models.lib\nsections: {tt: tt, ss: ss}\n"
+
+
+def test_models_in_an_installed_package(tmp_path, package):
+    file = tmp_path / "technology.yaml"
+    file.write_text(f"name: packaged\n{PACKAGED}includes: data/models.lib\n")
+    technology = load(write(tmp_path, DESIGN + "technology: pdk\n"), {"pdk": file}).technology
+    assert technology.lib == package / "data" / "models.lib"
+    assert technology.includes == {"": (package / "data" / "models.lib",)}
+    assert "m3eda_test_pdk" not in sys.modules
+
+
+def test_a_missing_package_is_told_where_the_design_names_the_technology(tmp_path):
+    file = tmp_path / "technology.yaml"
+    file.write_text(f"name: packaged\ninstall: m3eda[pdk]\n{PACKAGED}")
+    assert mistakes(write(tmp_path, DESIGN + "technology: pdk\n"), {"pdk": file}) == [
+        "design.yaml:15:13: technology: technology pdk needs the package m3eda_test_pdk "
+        "(pip install 'm3eda[pdk]')"
+    ]
+
+
+def test_a_technology_file_on_its_own(tmp_path, technologies):
+    technology = read_technology(technologies["demo"])
+    assert (technology.name, technology.nominal) == ("demo", "tt")
+    technologies["demo"].write_text(YAML.replace("tt: tt", "tt: typ"))
+    with pytest.raises(DesignError, match=r"models\.lib has no section 'typ'"):
+        read_technology(technologies["demo"])

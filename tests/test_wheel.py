@@ -92,7 +92,8 @@ def test_the_installed_program_knows_its_plugins(installed, tmp_path):
     done = program(installed / "m3eda", "plugins", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert "simulators: ngspice" in done.stdout
-    assert "technologies: generic45" in done.stdout
+    assert "technologies: generic130, generic180, generic22, generic45, generic65" in done.stdout
+    assert "sky130" in done.stdout
 
 
 def test_the_installed_program_sizes_the_example_elsewhere(installed, tmp_path):

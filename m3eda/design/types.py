@@ -10,6 +10,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
+from m3eda.errors import DesignError, Mistake
+
 Value = float | str
 """A parameter's or condition's value: a number in SI units, or a word (a model name, a section)."""
 
@@ -86,6 +88,12 @@ class Spec:
         return self.corners.get(corner, self.limits)
 
 
+def _short(value: float) -> str:
+    """`value` in six digits where they say it all: no two values give the same text."""
+    text = f"{value:g}"
+    return text if float(text) == value else repr(value)
+
+
 @dataclass(frozen=True)
 class Testbench:
     """One netlist template to render and simulate. `template` is an absolute path."""
@@ -106,7 +114,7 @@ class Testbench:
     @property
     def label(self) -> str:
         """Its name, with the point of its sweep where it stands at one: `load_cload1e-12`."""
-        return "_".join([self.name, *(f"{name}{value:g}" for name, value in self.point.items())])
+        return "_".join([self.name, *(f"{name}{_short(v)}" for name, v in self.point.items())])
 
     def at_points(self) -> tuple[Testbench, ...]:
         """One testbench for each point of the sweep; this one alone where it has none."""
@@ -242,7 +250,11 @@ class Design:
         return Corner(NOMINAL, self.technology.nominal if self.technology else "")
 
     def pinned(self, name: str, value: Value) -> Design:
-        """The same design with parameter `name` frozen at `value`."""
+        """The same design with parameter `name` frozen at `value`. Raises DesignError for a name
+        that is no parameter."""
+        if name not in self.parameters:
+            hint = f"known: {', '.join(self.parameters)}"
+            raise DesignError([Mistake(f"no parameter is called '{name}'", self.path, hint=hint)])
         parameter = Parameter(name, value=value, unit=self.parameters[name].unit)
         return replace(self, parameters={**self.parameters, name: parameter})
 

@@ -204,6 +204,7 @@ class Renderer:
     def __post_init__(self) -> None:
         self._templates: dict[Path, _Compiled] = {}
         self._paths: dict[tuple[str, Path], Path] = {}
+        self._views: dict[str, TechnologyView] = {}
 
     def deck(self, testbench: Testbench, corner: Corner, sizing: Sizing) -> Deck:
         """The deck of `testbench` at `corner`; `sizing` holds every parameter."""
@@ -251,7 +252,10 @@ class Renderer:
         compiled, names, sources = self._compiled(template)
         context: dict[str, Any] = {**values, "corner": corner.process or corner.name}
         if self.design.technology is not None:
-            context["technology"] = TechnologyView(self.design.technology, corner.process)
+            process = corner.process
+            if process not in self._views:
+                self._views[process] = TechnologyView(self.design.technology, process)
+            context["technology"] = self._views[process]
         missing = sorted(names - {EVERYTHING, *context})
         if missing:
             raise DesignError(
