@@ -152,13 +152,16 @@ def _chosen(names: Mapping[str, int], wanted: Iterable[str]) -> Iterable[tuple[s
 def _column(result: Result, column: int, is_scale: bool) -> NDArray[Any]:
     # a copy: the raw file is mapped into memory and goes away
     values = np.ascontiguousarray(result.plot.data[:, column])
-    is_complex = result.kind in ("ac", "sp") and not is_scale
-    return values if is_complex else np.ascontiguousarray(values.real)
+    if is_scale or result.kind not in ("ac", "sp"):
+        values = np.ascontiguousarray(values.real)
+    # a .spiceinit with `set sqrnoise` has noise as a power
+    power = result.kind == "noise" and not is_scale and "^2" in result.plot.name
+    return np.sqrt(values) if power else values
 
 
 def _unit(result: Result, name: str, column: int) -> str:
     if name.endswith("noise_spectrum"):
-        return "V^2/Hz" if "^2" in result.plot.name else "V/sqrt(Hz)"
+        return "V/sqrt(Hz)"
     if is_port_parameter(name):
         return {"y": "S", "z": "ohm"}.get(name[0], "")
     if name == _SWEEP:

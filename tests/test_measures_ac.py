@@ -418,3 +418,20 @@ def test_a_hundred_amplifiers_simulated_elsewhere():
         assert unity_gain_frequency(response) == pytest.approx(result["ugbw"], rel=1e-6)
         margin = 180.0 + result["phase_at_ugbw_unwrapped_deg"]
         assert phase_margin(response) == pytest.approx(margin, abs=1e-6)
+
+
+def test_a_response_of_zeros_has_no_peaking():
+    dead = Trace(np.geomspace(1.0, 1e6, 61), np.zeros(61, dtype=complex), "ac", "v(out)")
+    with pytest.raises(MeasureUndefined, match=r"v\(out\) is 0 at 1 Hz"):
+        ac.peaking.function(dead)
+    assert ac.gain_at.function(dead, 1e3) == 0.0
+
+
+@pytest.mark.parametrize("sign", [1.0, -1.0])
+def test_the_margin_of_two_integrators_and_a_zero(sign):
+    f = np.geomspace(1e2, 1e8, 121)
+    zero, gain = 1e5, 1e11
+    loop = Trace(f, sign * gain * (1 + 1j * f / zero) / (1j * f) ** 2, "ac", "loop")
+    crossing = ac.unity_gain_frequency.function(loop)
+    expected = math.degrees(math.atan(crossing / zero))
+    assert ac.phase_margin.function(loop) == pytest.approx(expected, abs=0.2)

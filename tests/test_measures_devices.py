@@ -186,3 +186,12 @@ def test_the_efficiency_is_of_the_means():
     assert efficiency(given, taken) == pytest.approx(0.25, rel=1e-6)
     with pytest.raises(MeasureUndefined, match="come from different analyses"):
         efficiency(given, Trace(np.zeros(1), np.ones(1), "op", "v(in)"))
+
+
+@pytest.mark.simulator
+def test_a_converter_that_only_discharges_has_no_efficiency(tmp_path):
+    netlist = (
+        "off\nvin in 0 5\nr1 in out 100meg\nc1 out 0 10u ic=3.3\nrl out 0 10\n.tran 1u 100u uic\n"
+    )
+    _, reasons = measured(netlist, tmp_path, {"e": "efficiency(v(out) * i(rl), v(in) * -i(vin))"})
+    assert "more power comes out, 0.47" in reasons["e"]

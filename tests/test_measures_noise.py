@@ -85,17 +85,17 @@ def test_a_noise_figure_at_a_frequency_and_the_worst_of_a_window():
     def exact(f):
         return 10 * math.log10(1 + 1e-18 * (1 + 1e3 / f) / (4 * 1.380649e-23 * 290 * 50))
 
-    assert noise_figure(wave, 50.0) == pytest.approx(exact(1.0), rel=1e-9)
-    assert noise_figure(wave, 50.0, frequency=1e4) == pytest.approx(exact(1e4), rel=1e-9)
-    assert noise_figure(wave, 50.0, start=100.0) == pytest.approx(exact(100.0), rel=1e-9)
+    assert noise_figure(wave, 50.0, 27.0) == pytest.approx(exact(1.0), rel=1e-9)
+    assert noise_figure(wave, 50.0, 27.0, frequency=1e4) == pytest.approx(exact(1e4), rel=1e-9)
+    assert noise_figure(wave, 50.0, 27.0, start=100.0) == pytest.approx(exact(100.0), rel=1e-9)
 
 
 @pytest.mark.parametrize(
     ("arguments", "reason"),
     [
-        ((5000.0,), "is below 9.1.* of the source resistor alone"),
-        ((0.0,), "must exceed 0"),
-        ((50.0, 1e9), "outside the sweep"),
+        ((5000.0, 27.0), "is below 9.1.* of the source resistor alone"),
+        ((0.0, 27.0), "must exceed 0"),
+        ((50.0, 27.0, 1e9), "outside the sweep"),
     ],
 )
 def test_no_noise_figure_is_undefined(arguments, reason):
@@ -104,7 +104,7 @@ def test_no_noise_figure_is_undefined(arguments, reason):
 
 
 @pytest.mark.parametrize(
-    "function", [integrated_noise, noise_corner, lambda w, **k: noise_figure(w, 50.0, **k)]
+    "function", [integrated_noise, noise_corner, lambda w, **k: noise_figure(w, 50.0, 27.0, **k)]
 )
 def test_a_window_outside_the_analysis_is_undefined(function):
     with pytest.raises(MeasureUndefined, match=r"the window 1 to 1e\+08 is empty or not within"):
@@ -137,7 +137,7 @@ def test_noise_of_a_resistor_and_a_capacitor(tmp_path):
         "total": "onoise_total",
         "input": "integrated_noise(inoise_spectrum, start=10, stop=1meg)",
         "bandwidth": "noise_bandwidth(v(out))",
-        "nf": "noise_figure(inoise_spectrum, 1k, frequency=1k)",
+        "nf": "noise_figure(inoise_spectrum, 1k, 27, frequency=1k)",
     }
     values, reasons = measured(RC, tmp_path, names)
     assert reasons == {}
@@ -259,3 +259,25 @@ def test_an_output_that_carries_no_noise_is_no_mistake(tmp_path):
     values, reasons = measured(netlist, tmp_path, {"noise": "integrated_noise(onoise_spectrum)"})
     assert reasons == {}
     assert values["noise"] == pytest.approx(0.0, abs=1e-100)
+
+
+def test_a_response_of_zeros_has_no_bandwidth():
+    dead = Trace(np.geomspace(1.0, 1e6, 61), np.zeros(61, dtype=complex), "ac", "v(out)")
+    with pytest.raises(MeasureUndefined, match="is 0 at every frequency"):
+        noise_bandwidth(dead)
+
+
+@pytest.mark.simulator
+@pytest.mark.parametrize("line", ["", "set sqrnoise\n"])
+def test_noise_is_in_volts_whatever_the_spiceinit_says(tmp_path, line):
+    (tmp_path / "own").write_text(line)
+    values, reasons = measured(
+        "kT/C\nv1 a 0 ac 1\nr1 a out 1k\nc1 out 0 1p\n.noise v(out) v1 dec 20 1k 1t\n",
+        tmp_path,
+        {"spectrum": "integrated_noise(onoise_spectrum)", "total": "onoise_total"},
+        options={"spiceinit": str(tmp_path / "own")},
+    )
+    expected = math.sqrt(1.380649e-23 * 300.15 / 1e-12)
+    assert reasons == {}
+    assert values["spectrum"] == pytest.approx(expected, rel=2e-3)
+    assert values["total"] == pytest.approx(expected, rel=2e-3)

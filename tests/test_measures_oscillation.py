@@ -173,3 +173,17 @@ def test_an_absolute_band_needs_no_step():
     with pytest.raises(MeasureUndefined, match="ends where it began"):
         settling_time(dip, start=1.0)
     assert settling_time(dip, band=0.1, start=1.0) == pytest.approx(1.5)
+
+
+@pytest.mark.simulator
+@pytest.mark.parametrize(("gm", "starts"), [("0.45m", False), ("0.6m", True)])
+def test_what_rings_down_is_no_oscillation(tmp_path, gm, starts):
+    netlist = (
+        "resonator of 2 kohm\nl1 out 0 10n\nc1 out 0 1p ic=1\nr1 out 0 2k\n"
+        f"b1 0 out i=0.45m*tanh({gm}*v(out)/0.45m)\n.tran 5p 40n 0 5p uic\n"
+    )
+    values, reasons = measured(netlist, tmp_path, {"f": "frequency(v(out), level=0)"})
+    if starts:
+        assert values["f"] == pytest.approx(1 / (2 * math.pi * math.sqrt(1e-20)), rel=1e-2)
+    else:
+        assert "v(out) dies away: it moves by 1." in reasons["f"]

@@ -300,3 +300,27 @@ LINE = sweep([0.0, 1.0, 2.0], [0.0, 1.0, 0.5])
 def test_what_does_not_exist_says_why(call, reason):
     with pytest.raises(MeasureUndefined, match=reason):
         call()
+
+
+@pytest.mark.parametrize("first", [0.0, 1.2])
+def test_what_regulates_nothing_has_no_dropout(first):
+    vin = np.linspace(first, 3.3, 166)
+    supply = sweep(vin, vin)
+    with pytest.raises(MeasureUndefined, match=r"follows .* nothing is regulated there"):
+        dropout_voltage(sweep(vin, 0.999 * vin), supply)
+    with pytest.raises(MeasureUndefined, match="no regulated output"):
+        dropout_voltage(sweep(vin, np.full_like(vin, 1.5)), supply)
+
+
+def test_a_stuck_output_has_no_offset_at_its_centre():
+    x = np.linspace(0.0, 1.8, 181)
+    stuck = sweep(x, 1.798 + 1e-9 * x)
+    with pytest.raises(MeasureUndefined, match=r"is stuck: it covers 1\.798 to 1\.798"):
+        offset(stuck, center=0.9)
+    # a differential output swings around 0
+    assert offset(sweep(x, np.tanh(100 * (x - 0.91))), center=0.9) == pytest.approx(0.01, rel=1e-6)
+
+
+def test_two_temperatures_do_not_show_a_curve():
+    with pytest.raises(MeasureUndefined, match="vref has 2 points: the box needs three or more"):
+        temperature_coefficient(sweep([-40, 125], [1.2, 1.2], "sweep", "vref"))

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from m3eda.simulate import operating_point, oscillation, transient
 from m3eda.simulate.signals import Device, MeasureUndefined, Trace, VectorMissing
 from m3eda.simulate.types import Analysis, Waveforms
+from tests.measuring import measured
 
 slew_rate = transient.slew_rate.function
 rise_time = transient.rise_time.function
@@ -263,3 +264,29 @@ def test_scaling_and_shifting_a_waveform_carries_over(y, factor, shift, stretch)
     before = transient.crossing_times(plain, level)
     after = transient.crossing_times(moved, level * factor + shift)
     np.testing.assert_allclose(after, before * stretch, rtol=1e-6)
+
+
+def test_the_overshoot_of_a_known_step():
+    t = np.linspace(0.0, 1.23, 1231)
+    ringing = Trace(t, 1.0 - np.cos(2 * np.pi * t) * np.exp(-0.1 * t), "tran", "v(out)")
+    assert transient.overshoot.function(ringing, final=1.0) == pytest.approx(
+        np.exp(-0.05), rel=1e-2
+    )
+    faint = Trace(t, 1e-3 * t, "tran", "v(out)")
+    assert transient.overshoot.function(faint) == 0.0
+    for function in (transient.overshoot.function, transient.undershoot.function):
+        with pytest.raises(MeasureUndefined, match=r"makes no step to 1: it begins at 0"):
+            function(faint, final=1.0)
+
+
+@pytest.mark.simulator
+def test_a_window_leaves_out_where_a_ratio_has_no_value(tmp_path):
+    netlist = "divider\nvin in 0 sin(0 1 1meg 1u)\nr1 in out 1k\nr2 out 0 1k\n.tran 5n 3u 0 5n\n"
+    ratio = "average(v(out) / v(in){})"
+    values, reasons = measured(
+        netlist,
+        tmp_path,
+        {"part": ratio.format(", start=2.1u, stop=2.3u"), "all": ratio.format("")},
+    )
+    assert values["part"] == pytest.approx(0.5, rel=1e-9)
+    assert reasons == {"all": "v(out) / v(in) is not finite at every point"}

@@ -87,8 +87,10 @@ def _relative_phase(response: Trace, log_f: FloatArray, log_m: FloatArray) -> Fl
     """
     phase = unwrapped_phase(response)
     # -90 degrees at the first point is an integrator's lag where the magnitude falls, and a
-    # coupling capacitor's lead on an inverting amplifier where it rises
-    lowest = -45.0 if log_m[1] > log_m[0] else -135.0
+    # coupling capacitor's lead on an inverting amplifier where it rises; -180 is the lag of two
+    # integrators where it falls as theirs does
+    slope = (log_m[1] - log_m[0]) / (log_f[1] - log_f[0])
+    lowest = -45.0 if slope > 0.0 else -135.0 if slope > -1.5 else -225.0
     phase -= 180.0 * (math.ceil((phase[0] - lowest) / 180.0) - 1)
     _refuse_unstable(phase, log_f, log_m)
     return phase
@@ -162,7 +164,10 @@ def dc_gain(response: Trace) -> float:
 def gain_at(response: Trace, frequency: float) -> float:
     """Magnitude at `frequency` (Hz)."""
     log_f, log_m = _bode(response)
-    return float(np.exp(np.interp(log_within(response.x, frequency), log_f, log_m)))
+    at = log_within(response.x, frequency)
+    if not np.any(response.y):
+        return 0.0
+    return float(np.exp(np.interp(at, log_f, log_m)))
 
 
 @measure(analysis=RESPONSES, unit="V/V")
@@ -181,6 +186,8 @@ def lowest_gain(response: Trace) -> float:
 def peaking(response: Trace) -> float:
     """Largest magnitude over that at the lowest frequency; 1 where nothing exceeds it."""
     log_f, log_m = _bode(response)
+    if not response.y[0]:
+        raise MeasureUndefined(f"{response.name} is 0 at {response.x[0]:.4g} Hz")
     peak = int(np.argmax(log_m))
     if peak == 0:
         return 1.0

@@ -79,8 +79,7 @@ def _taking_signals(
 
     def resolve(name: str, given: Any, start: float | None, stop: float | None) -> Any:
         if name in traces:
-            trace = _as_trace(given, kinds, function.__name__)
-            return trace if start is None and stop is None else trace.window(start, stop)
+            return _as_trace(given, kinds, function.__name__, start, stop)
         return float(given) if isinstance(given, Signal) else given
 
     @functools.wraps(function)
@@ -101,11 +100,17 @@ def _taking_signals(
     return resolved
 
 
-def _as_trace(given: Any, kinds: tuple[AnalysisKind, ...], function: str) -> Trace:
+def _as_trace(
+    given: Any,
+    kinds: tuple[AnalysisKind, ...],
+    function: str,
+    start: float | None,
+    stop: float | None,
+) -> Trace:
     if isinstance(given, Trace):
-        return given
+        return given if start is None and stop is None else given.window(start, stop)
     if isinstance(given, Signal):
-        return given.trace(*kinds)
+        return given.trace(*kinds, start=start, stop=stop)
     raise MeasureUndefined(f"{function} wants a waveform such as v(out), and got {given!r}")
 
 

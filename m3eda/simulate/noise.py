@@ -81,8 +81,8 @@ def noise_corner(density: Trace) -> float:
 def noise_figure(
     density: Trace,
     source_resistance: float,
+    temperature: float,
     frequency: float | None = None,
-    temperature: float = 27.0,
 ) -> float:
     """Noise figure of input-referred noise, at `frequency` (Hz) or the worst of the window.
 
@@ -103,7 +103,8 @@ def noise_figure(
     if power < own * (1.0 - 1e-4):
         raise MeasureUndefined(
             f"the input-referred noise, {math.sqrt(power):.4g} V/sqrt(Hz), is below "
-            f"{math.sqrt(own):.4g} of the source resistor alone: is it in the netlist, and noisy?"
+            f"{math.sqrt(own):.4g} of the source resistor alone at {temperature:.4g} degrees C: is "
+            "it in the netlist, noisy, and simulated at that temperature (temperature=temp)?"
         )
     return 10.0 * math.log10(1.0 + max(power - own, 0.0) / (per_kelvin * REFERENCE))
 
@@ -111,5 +112,7 @@ def noise_figure(
 @measure(analysis=RESPONSES, unit="Hz")
 def noise_bandwidth(response: Trace) -> float:
     """Width of the ideal filter with the same peak that passes as much white noise."""
+    if not np.any(response.y):
+        raise MeasureUndefined(f"{response.name} is 0 at every frequency")
     power = np.maximum(np.abs(response.y), 1e-150) ** 2
     return _area(response.x, power) / float(power.max())

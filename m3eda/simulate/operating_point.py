@@ -7,6 +7,9 @@ import numpy as np
 from m3eda.simulate.measures import measure
 from m3eda.simulate.signals import ELEMENTS, Device, MeasureUndefined, Trace, VectorMissing
 
+STEADY = 0.01
+"""Efficiency above 1 that the time steps may leave in a lossless converter."""
+
 
 def _mean(wave: Trace) -> float:
     y = np.real(wave.y)
@@ -37,6 +40,11 @@ def efficiency(output: Trace, supply: Trace) -> float:
         raise MeasureUndefined(
             f"{supply.name} is {taken:.4g} W on average, and must be above 0: the current of a "
             "source that delivers is negative"
+        )
+    if given > taken * (1.0 + STEADY):
+        raise MeasureUndefined(
+            f"more power comes out, {given:.4g} W, than goes in, {taken:.4g} W: what was stored at "
+            "the start (begin later by start, and take whole periods) or a source left out"
         )
     return given / taken
 

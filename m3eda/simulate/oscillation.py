@@ -17,6 +17,8 @@ FloatArray = NDArray[np.float64]
 
 LEAST_SWING = 1e-3
 """An oscillation's least peak-to-peak value, relative to the largest magnitude: below is noise."""
+LEAST_LEFT = 0.5
+"""Share of its largest swing that an oscillation has in its last periods at least."""
 STATISTICS = ("rms", "peak_to_peak")
 
 
@@ -24,7 +26,7 @@ def rising_passages(wave: Trace, level: float | None = None) -> FloatArray:
     """Times in s, three or more, at which an oscillation rises through `level`.
 
     Where `level` is None, that is half way between the extremes. Raises MeasureUndefined where the
-    waveform does not oscillate, or stops before its end.
+    waveform does not oscillate, stops before its end or dies away.
     """
     y = real_values(wave)
     middle = 0.5 * float(y.max() + y.min()) if level is None else level
@@ -39,7 +41,22 @@ def rising_passages(wave: Trace, level: float | None = None) -> FloatArray:
     mean = float(times[-1] - times[0]) / (times.size - 1)
     if wave.x[-1] - times[-1] > 1.5 * mean:
         raise MeasureUndefined(f"{wave.name} stops oscillating at {times[-1]:.4g} s")
+    _refuse_decay(wave, times)
     return times
+
+
+def _refuse_decay(wave: Trace, times: FloatArray) -> None:
+    """A circuit that rings down passes its final value to the end, however small its swing."""
+    y = real_values(wave)
+    begins = np.searchsorted(wave.x, times)
+    held, begins = y[: begins[-1]], begins[:-1]
+    swings = np.maximum.reduceat(held, begins) - np.minimum.reduceat(held, begins)
+    last = float(swings[-2:].max())
+    if last < LEAST_LEFT * float(swings.max()):
+        raise MeasureUndefined(
+            f"{wave.name} dies away: it moves by {swings.max():.4g} in one period and by "
+            f"{last:.4g} in the last (leave out the start-up by start)"
+        )
 
 
 @measure(analysis="tran", unit="Hz")

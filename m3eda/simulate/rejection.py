@@ -69,11 +69,12 @@ def _ratio(
         if windowed or frequency is not None:
             raise MeasureUndefined("frequency, start and stop want waveforms, not measures")
         return ratio
-    if isinstance(unwanted, Signal) and not unwanted.trace(*RESPONSES).y.all():
+    if (
+        isinstance(unwanted, Signal)
+        and not unwanted.trace(*RESPONSES, start=start, stop=stop).y.all()
+    ):
         raise MeasureUndefined(f"the {word} gain is 0 at a frequency: its rejection is infinite")
-    trace = (gain / unwanted).trace(*RESPONSES)
-    if windowed:
-        trace = trace.window(start, stop)
+    trace = (gain / unwanted).trace(*RESPONSES, start=start, stop=stop)
     if frequency is not None:
         return gain_at.function(trace, frequency)
     magnitude = np.abs(trace.y)

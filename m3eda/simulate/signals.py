@@ -133,10 +133,13 @@ class Signal:
         """What arithmetic makes of it: a signal of the same sort."""
         return Signal(name, take)
 
-    def trace(self, *kinds: AnalysisKind) -> Trace:
+    def trace(
+        self, *kinds: AnalysisKind, start: float | None = None, stop: float | None = None
+    ) -> Trace:
         """The waveform in the first analysis of `kinds` that has every vector it needs.
 
-        Raises VectorMissing where none has, MeasureUndefined where the values are not finite.
+        From `start` to `stop`, where either is given. Raises VectorMissing where no analysis has
+        it, MeasureUndefined where the values are not finite.
         """
         missing: list[VectorMissing] = []
         for kind in kinds:
@@ -145,6 +148,9 @@ class Signal:
             except VectorMissing as error:
                 missing.append(error)
                 continue
+            # a ratio may have no value before the window, as 0 / 0 at the time 0
+            if start is not None or stop is not None:
+                trace = trace.window(start, stop)
             if trace.x.size == 0 or not np.isfinite(trace.y).all():
                 raise MeasureUndefined(f"{self.name} is not finite at every point")
             return trace
@@ -264,8 +270,10 @@ class Swept(Signal):
     def combined(self, name: str, take: Callable[[AnalysisKind], Trace]) -> Signal:
         return Swept(name, take, self.condition)
 
-    def trace(self, *kinds: AnalysisKind) -> Trace:
-        return super().trace("op")
+    def trace(
+        self, *kinds: AnalysisKind, start: float | None = None, stop: float | None = None
+    ) -> Trace:
+        return super().trace("op", start=start, stop=stop)
 
     def __float__(self) -> float:
         raise MeasureUndefined(
@@ -360,6 +368,8 @@ def _why_missing(
 
 def _combine(a: Trace, b: Trace, apply: Callable[[Any, Any], Any]) -> Trace:
     if a.x is not b.x and not np.array_equal(a.x, b.x):
-        raise MeasureUndefined(f"{a.name} and {b.name} come from different analyses")
+        swept = a.kind == "sweep"
+        why = "are over different conditions" if swept else "come from different analyses"
+        raise MeasureUndefined(f"{a.name} and {b.name} {why}")
     with np.errstate(all="ignore"):
         return Trace(a.x, apply(a.y, b.y), a.kind, a.name)

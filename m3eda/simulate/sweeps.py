@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from m3eda.simulate.measures import measure
+from m3eda.simulate.oscillation import LEAST_SWING
 from m3eda.simulate.signals import MeasureUndefined, Trace
 from m3eda.simulate.transient import crossing_times, never_crosses, real_values
 
@@ -60,6 +61,11 @@ def _stretch(wave: Trace, height: FloatArray, at: int) -> tuple[float, float]:
 def offset(response: Trace, level: float | None = None, center: float = 0.0) -> float:
     """Swept input at which the output crosses `level`, less `center`."""
     y = real_values(response)
+    if level is None and np.ptp(y) <= LEAST_SWING * np.abs(y).max():
+        # of a stuck output any point is half way, and mostly the centre of the sweep
+        raise MeasureUndefined(
+            f"{response.name} is stuck: it covers {y.min():.4g} to {y.max():.4g}"
+        )
     at = 0.5 * float(y.max() + y.min()) if level is None else level
     times = crossing_times(response, at)
     if not times.size:
@@ -141,7 +147,9 @@ def load_regulation(output: Trace, method: str = "end_points") -> float:
 @measure(analysis="dc", unit="1/K")
 def temperature_coefficient(wave: Trace, at: float = 25.0) -> float:
     """Box method, 1/K: the range of values over the value at `at` and the range of temperature."""
-    _needs_two(wave)
+    if wave.x.size < 3:
+        # a bandgap's curve has the same value at both ends
+        raise MeasureUndefined(f"{wave.name} has {wave.x.size} points: the box needs three or more")
     y = real_values(wave)
     at = wave.at_end(at)
     if not wave.x[0] <= at <= wave.x[-1]:
@@ -167,7 +175,19 @@ def dropout_voltage(output: Trace, supply: Trace, tolerance: float = 0.02) -> fl
         raise MeasureUndefined(
             f"{supply.name} has its largest value within the sweep, not at its end"
         )
+    near = full - 1 if full else 1
+    if abs(out[full] - out[near]) > 0.5 * (vin[full] - vin[near]):
+        raise MeasureUndefined(
+            f"{output.name} follows {supply.name} at its largest value, {vin[full]:.4g}: "
+            "nothing is regulated there"
+        )
     height = tolerance * abs(out[full]) - np.abs(out - out[full])
     low, high = _stretch(output, height, full)
     edge = low if full else high
-    return float(np.interp(edge, supply.x, vin) - np.interp(edge, output.x, out))
+    dropout = float(np.interp(edge, supply.x, vin) - np.interp(edge, output.x, out))
+    if dropout < 0.0:
+        raise MeasureUndefined(
+            f"{output.name} stays at {out[full]:.4g} down to a {supply.name} below it: "
+            "that is no regulated output"
+        )
+    return dropout

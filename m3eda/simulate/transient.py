@@ -67,6 +67,24 @@ def step_levels(wave: Trace) -> tuple[float, float]:
     return first, float(values[order][np.searchsorted(share, 0.5 * share[-1])])
 
 
+def _step_to(wave: Trace, final: float | None) -> tuple[float, float]:
+    """`step_levels`, or from the first value to `final`, which the waveform must come half way to.
+
+    A dead output shows no overshoot of a step that it does not make.
+    """
+    first, other = step_levels(wave)
+    if final is None:
+        return first, other
+    if final == first or np.max(np.sign(final - first) * (real_values(wave) - first)) < 0.5 * abs(
+        final - first
+    ):
+        raise MeasureUndefined(
+            f"{wave.name} makes no step to {final:.4g}: it begins at {first:.4g} and covers "
+            f"{real_values(wave).min():.4g} to {real_values(wave).max():.4g}"
+        )
+    return first, final
+
+
 def _edges(wave: Trace, lower: float, upper: float, sign: int) -> tuple[FloatArray, float]:
     """Durations of the rising (`sign` 1) or falling (-1) edges, and the height they climb."""
     first, other = step_levels(wave)
@@ -189,18 +207,18 @@ def delay(
 
 
 @measure(analysis="tran")
-def overshoot(wave: Trace) -> float:
+def overshoot(wave: Trace, final: float | None = None) -> float:
     """How far the waveform passes the level it steps to, as a fraction of the step."""
-    first, other = step_levels(wave)
+    first, other = _step_to(wave, final)
     direction = np.sign(other - first)
     beyond = float(np.max(direction * (real_values(wave) - other)))
     return max(beyond, 0.0) / abs(other - first)
 
 
 @measure(analysis="tran")
-def undershoot(wave: Trace) -> float:
+def undershoot(wave: Trace, final: float | None = None) -> float:
     """How far the waveform swings back past the level it steps to, as a fraction of the step."""
-    first, other = step_levels(wave)
+    first, other = _step_to(wave, final)
     height = np.sign(other - first) * (real_values(wave) - first)
     step = abs(other - first)
     arrived = np.flatnonzero(height >= step)
