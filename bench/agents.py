@@ -30,6 +30,8 @@ from m3eda.design.types import Design, Sizing, Spec
 from m3eda.plugins import Plugins
 from m3eda.simulate.trial import Trial
 
+AGENTS = ["random", "cma", "differential-evolution", "trust-region", "extra-trees", "turbo", "bo",
+          "auto"]  # fmt: skip
 RESULTS = Path(__file__).resolve().parent / "results"
 _ASKED_PER_SIMULATION = 4
 """An agent that keeps proposing points it already knows is stopped."""
@@ -271,7 +273,7 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument(
         "--agents",
         type=words,
-        default=["random", "cma", "trust-region", "auto"],
+        default=AGENTS,
         help="names by comma; by semicolon where options follow: 'cma:population=8;random'",
     )
     parser.add_argument("--lists", type=words, default=known_lists())

@@ -42,7 +42,7 @@ def register_measures(register: Callable[[str, Callable[..., Any]], None]) -> No
 
 @hookspec
 def register_technologies(register: Callable[[str, Path], None]) -> None:
-    """Call `register(name, path)`; the models of a technology.yaml lie beside it, or in a package."""
+    """Call `register(name, path)`; a technology.yaml has its models beside it or in a package."""
 
 
 @hookspec

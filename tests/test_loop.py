@@ -11,9 +11,12 @@ import pytest
 
 from m3eda.design.types import AgentChoice, FailurePolicy, Limits, Objective, Spec
 from m3eda.errors import ExitCode, SimulatorBroken
-from m3eda.ledger import Ledger, Segment
+from m3eda.ledger import Ledger, Segment, StoredTrial
 from m3eda.loop import Change, End, Run, Stop, size
+from m3eda.objective.front import Front
 from m3eda.plugins import Plugins
+from m3eda.report.summary import best_of
+from m3eda.simulate import process
 from m3eda.simulate.evaluator import Evaluator
 from m3eda.simulate.types import SimulationFailed, State
 from tests.helpers import DividerSimulator, divider
@@ -110,6 +113,24 @@ def test_jobs_run_at_once(tmp_path, functions):
         make_run(design, functions, DividerSimulator(lambda deck: both.wait() and None), jobs=4)
     )
     assert len(trials) == 8
+
+
+def test_leaving_a_run_spares_the_simulations_of_another(tmp_path, functions):
+    design, codes = divider(tmp_path), []
+    slow = DividerSimulator(
+        lambda _: codes.append(process.run_process(["sleep", "2"], tmp_path, 10).returncode)
+    )
+    points = [{"r1": 1e3, "r2": 2e3}, {"r1": 1e3, "r2": 3e3}]
+    other = Evaluator(design, slow, functions, jobs=2)
+    thread = threading.Thread(target=lambda: list(other.evaluate(points)))
+    thread.start()
+    while len(process._running) < 2:
+        time.sleep(0.01)
+    left = Evaluator(design, DividerSimulator(), functions, jobs=2).evaluate(points)
+    next(left)
+    left.close()
+    thread.join(10)
+    assert codes == [0, 0]
 
 
 def test_a_run_goes_on_from_the_ledger_without_simulating_twice(tmp_path, functions):
@@ -290,3 +311,44 @@ def test_a_spec_changed_between_trials_scores_old_ones_anew(tmp_path, functions)
         generator.send(Change(design.with_spec(Spec("ratio", Limits(minimum=0.3, maximum=0.7)))))
     assert stop.value.value is End.SPECS_MET
     assert any(trial.met for trial in run.trials)
+
+
+def test_a_trial_without_the_pinned_value_is_no_result(tmp_path, functions):
+    run = make_run(divider(tmp_path), functions)
+    generator = size(run)
+    first = next(trial for trial in generator if trial.met)
+    later = [generator.send(Change(run.design.pinned("r1", 5e4))), *generator]
+    assert first.sizing["r1"] != 5e4
+    assert [t.sizing["r1"] for t in run.trials if t.met] == [5e4]
+    assert later[-1].met
+    assert best_of(run.trials) is run.trials[-1]
+
+
+def test_an_objective_given_between_trials_keeps_the_run_going(tmp_path, functions):
+    design = divider(tmp_path, specs={"ratio": Spec("ratio", Limits(minimum=0.1))})
+    design = replace(design, agent=AgentChoice("random", budget=20))
+    run = make_run(design, functions)
+    generator = size(run)
+    first = next(generator)
+    wanted = replace(design, objective=Objective(minimize=("current",)))
+    later = [generator.send(Change(wanted)), *generator]
+    assert len(run.trials) == 20
+    assert any(trial.met for trial in [first, *later][:-1])
+
+
+def test_a_larger_budget_begins_with_as_many_points_of_the_prior_front(tmp_path, functions):
+    design = divider(tmp_path, objective=Objective(minimize=("current",), maximize=("ratio",)))
+    design = replace(design, specs={"ratio": Spec("ratio", Limits(minimum=0.01))})
+    many = replace(design, agent=AgentChoice("random", budget=60))
+    prior, _ = finish(make_run(many, functions))
+    stored = [StoredTrial(t.number, t.sizing, t.results) for t in prior]
+    small = replace(design, agent=AgentChoice("random", seed=2, budget=4))
+    large = replace(small, agent=replace(small.agent, budget=40))
+    assert len(Front(design.objective, prior)) > 2
+    with Ledger(tmp_path / "run") as ledger:
+        begun, _ = finish(make_run(small, functions, None, ledger, prior=stored, first_budget=4))
+        run = make_run(large, functions, None, ledger, prior=stored, first_budget=4)
+        gone_on, _ = finish(run)
+    assert len(begun) == 4
+    assert sizings(gone_on[:4]) == sizings(begun)
+    assert run.replayed == 4

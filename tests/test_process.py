@@ -143,6 +143,24 @@ def test_kill_running_ends_calls_in_other_threads(tmp_path):
     assert not done[0].timed_out
 
 
+def test_kill_running_may_spare_other_threads(tmp_path):
+    done = {}
+    threads = {}
+    for name in ("spared", "killed"):
+        (tmp_path / name).mkdir()
+        threads[name] = threading.Thread(
+            target=lambda n: done.update({n: run_process(["sleep", "2"], tmp_path / n, 60)}),
+            args=(name,),
+        )
+        threads[name].start()
+    assert eventually(lambda: len(process._running) == 2)
+    kill_running({threads["killed"].ident})
+    for thread in threads.values():
+        thread.join(10)
+    assert done["killed"].signal == "SIGKILL"
+    assert done["spared"].returncode == 0
+
+
 @pytest.mark.skipif(sys.platform != "linux", reason="limits are set from outside, on Linux only")
 def test_limits(tmp_path):
     # limits are set a moment after the start: a program that is faster escapes them

@@ -371,6 +371,20 @@ def test_a_change_of_the_file_is_another_circuit(python_rc):
 
 
 @pytest.mark.simulator
+def test_a_change_of_what_the_file_reads_is_not_answered_from_trials(python_rc):
+    code = TEXT.replace("def circuit", "from pathlib import Path\n\ndef circuit").replace(
+        "ac 1", "ac {Path(__file__).with_name('level').read_text()}"
+    )
+    (python_rc / "rc.py").write_text(code)
+    new = []
+    for level in ("1", "1", "2"):
+        (python_rc / "level").write_text(level)
+        done = m3eda("size", "design.yaml", "--budget", 2, "--json", cwd=python_rc)
+        new.append(json.loads(done.stdout)["run"]["new_simulations"])
+    assert new == [2, 0, 2]
+
+
+@pytest.mark.simulator
 def test_a_fault_while_sizing_ends_the_run_with_its_line(python_rc):
     (python_rc / "rc.py").write_text(TEXT.replace("    return", "    assert r < 0\n    return"))
     done = m3eda("size", "design.yaml", cwd=python_rc)

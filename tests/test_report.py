@@ -27,7 +27,7 @@ from m3eda.report.tables import (
     wanted_text,
 )
 from m3eda.report.text import duration, failures_line, json_text, render_report, trial_json
-from m3eda.simulate.trial import CornerResult, score
+from m3eda.simulate.trial import CornerResult, Sweep, score
 from m3eda.simulate.types import State
 from tests.report_samples import (
     failed_trial,
@@ -195,6 +195,17 @@ def test_without_specs_a_run_needs_a_value_of_the_objective():
     assert some.met
     assert "two_stage: ibias 420 uA" in render_report(some)
     assert some.best.number == 1
+
+
+def test_an_objective_tells_why_it_has_no_value_and_where_it_is_worst():
+    design = sample_design(specs={}, objective=Objective(minimize=("ibias",)))
+    none = CornerResult({"ibias": math.nan}, {"ibias": "no root"})
+    swept = CornerResult({"ibias": 1.0}, swept={"ibias": Sweep("vdd", (1.0, 2.0), (1.0, 3.0))})
+    notes = [
+        spec_rows(design, score(0, sample_sizing(), {NOMINAL: result}, {}))[0].reason
+        for result in (none, swept)
+    ]
+    assert notes == ["no root", "at vdd = 2"]
 
 
 def test_objective_does_not_decide_where_specs_are_missed():

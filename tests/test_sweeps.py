@@ -162,6 +162,27 @@ def test_mistakes(divider, before, after, says):
     assert says in only_line(done)
 
 
+def test_points_that_lie_close_keep_decks_of_their_own(divider):
+    changed(divider, "[10k, 1meg]", "[1000001, 1000002]")
+    done = m3eda("render", "design.yaml", cwd=divider)
+    labels = [line.split()[-2] for line in done.stdout.splitlines() if line.startswith("* ----")]
+    assert labels[3:5] == ["loaded_load1000001.0", "loaded_load1000002.0"]
+
+
+def test_a_failure_tells_at_which_point(divider):
+    bad = "{% if load < 1e5 %}\nb1 out 0 v=nosuch(1)\n{% endif %}\n.op"
+    changed(divider, ".op", bad, "divider.cir.j2")
+    done = m3eda("check", "design.yaml", cwd=divider)
+    assert done.returncode == 2
+    assert "loaded: parse error" in only_line(done)
+    assert "(at load = 10000)" in only_line(done)
+    changed(divider, "{% if load < 1e5 %}", "{% if load > 0 %}", "divider.cir.j2")
+    changed(divider, "  plain: divider.cir.j2\n", "")
+    changed(divider, "vout: {testbench: plain,", "vout: {testbench: loaded,")
+    everywhere = only_line(m3eda("check", "design.yaml", cwd=divider))
+    assert "(at " not in everywhere.partition(" (the deck")[0]
+
+
 def test_a_number_where_a_waveform_is_wanted(divider):
     changed(divider, 'middle: {expr: "value_at(relative, 49)"}', "middle: {expr: vout + sqrt(2)}")
     changed(divider, "relative: {expr: v_temp / vout}", "relative: {expr: value_at(vout, 27)}")

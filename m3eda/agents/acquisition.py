@@ -54,11 +54,14 @@ class Model:
     high: float
     doubt: float = 0.0
     """Variance added to the process's own."""
+    weight: float = 1.0
+    """Factor on the logarithm of the probability."""
 
     def log_probability(self, inputs: FloatArray) -> FloatArray:
         """log P(the spec holds) at inputs of shape (n, f), shape (n,)."""
         mean, deviation = self.process.predict(inputs)
-        return log_interval(mean, np.sqrt(deviation**2 + self.doubt), self.low, self.high)
+        deviation = np.sqrt(deviation**2 + self.doubt)
+        return self.weight * log_interval(mean, deviation, self.low, self.high)
 
 
 class AllSpecs:
@@ -102,17 +105,29 @@ class Search:
 
     def __init__(self, space: Space, rng: np.random.Generator) -> None:
         self.space, self.rng = space, rng
+        self._box: tuple[FloatArray, FloatArray] | None = None
 
-    def best(self, score: Score, anchors: FloatArray) -> tuple[FloatArray, FloatArray]:
+    def ranked(self, score: Score, points: FloatArray) -> FloatArray:
+        """The best of given points, best first."""
+        return points[np.argsort(-score(points, -math.inf), kind="stable")[: self.elite]]
+
+    def best(
+        self, score: Score, anchors: FloatArray, box: tuple[FloatArray, FloatArray] | None = None
+    ) -> tuple[FloatArray, FloatArray]:
         """The best distinct points found, best first, shape (elite, d), and their scores.
 
-        `anchors`, shape (k, d), are known good points to look around.
+        `anchors`, shape (k, d), are known good points to look around; `box` holds the lowest and
+        the highest coordinates, each of shape (d,).
         """
+        self._box = box
         rng, d = self.rng, self.space.dimension
         points, scores = np.empty((0, d)), np.empty(0)
         near = anchors[rng.integers(len(anchors), size=self.near)]
         near = self._mutate(near, np.exp(rng.uniform(math.log(0.01), math.log(0.3), self.near)))
-        for rows in (near, rng.random((self.wide, d))):
+        wide = rng.random((self.wide, d))
+        if box is not None:
+            wide = box[0] + (box[1] - box[0]) * wide
+        for rows in (near, wide):
             points, scores = self._merge(score, points, scores, rows)
         for generation in range(self.generations):
             rows = self._children(points, 0.2 * 0.7**generation)
@@ -124,7 +139,7 @@ class Search:
     ) -> tuple[FloatArray, FloatArray]:
         """The elite of the points so far and of new `rows`, best first."""
         floor = float(scores[-1]) if len(scores) == self.elite else -math.inf
-        rows = self.space.snap(rows)
+        rows = self.space.snap(rows if self._box is None else np.clip(rows, *self._box))
         points = np.vstack([points, rows])
         scores = np.concatenate([scores, score(rows, floor)])
         order = np.argsort(-scores, kind="stable")[: 4 * self.elite]

@@ -58,7 +58,7 @@ def prior_mode(features: int, prior: Prior) -> Hyper:
 def fit(x: FloatArray, y: FloatArray, prior: Prior, steps: int = 40) -> Hyper:
     """Hyperparameters of the largest posterior density, by L-BFGS from the prior's mode.
 
-    `x` has shape (n, f), `y` shape (n,), standardised.
+    `x` has shape (n, f), standardised `y` shape (n,).
     """
     from scipy.optimize import minimize
 
@@ -173,6 +173,18 @@ class GaussianProcess:
         v = self._root @ kernel
         known = np.einsum("ij,ij->j", v, v)
         return self._weights @ kernel, self._deviation * np.sqrt(np.maximum(1.0 - known, 1e-10))
+
+    def joint(self, points: FloatArray) -> tuple[FloatArray, FloatArray]:
+        """Mean, shape (m,), and covariance, shape (m, m), of the output at (m, f) points."""
+        z = points @ self._mixing
+        kernel, _ = _matern(self._z, z)
+        v = self._root @ kernel
+        own, _ = _matern(z, z)
+        return self._weights @ kernel, self._deviation**2 * (own - v.T @ v)
+
+    def distrust(self, factor: float) -> None:
+        """Widen every deviation by `factor`."""
+        self._deviation *= factor
 
 
 def _cholesky(kernel: FloatArray, noise: float) -> FloatArray:

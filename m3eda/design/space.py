@@ -35,6 +35,8 @@ class Axis:
         self.name = parameter.name
         self.categorical = any(isinstance(choice, str) for choice in parameter.choices)
         """True where neighbours in the unit interval need not be alike (words, not numbers)."""
+        self.plain = not parameter.choices and not parameter.step and parameter.start is None
+        """True for a range without a grid, on which many axes are snapped at once."""
         self._choices: tuple[Value, ...] = ()
         if parameter.choices:
             ordered = parameter.choices if self.categorical else sorted(parameter.choices)
@@ -50,6 +52,7 @@ class Axis:
         if self._step:
             # a range that is no whole number of steps ends at the last grid point inside it
             self.levels = math.floor((self._high - self._low) / self._step + 1e-9) + 1
+        self.plain = self.plain and self.levels == math.inf
 
     def value(self, x: float) -> Value:
         """The value nearest to unit coordinate `x`, on the grid."""
@@ -129,6 +132,8 @@ class Space:
         self.dimension = len(self.axes)
         self.levels = np.array([axis.levels for axis in self.axes], dtype=float)
         """Number of distinct values an axis has, shape (d,); inf where continuous."""
+        self._plain = np.array([axis.plain for axis in self.axes], dtype=bool)
+        self._others = [(k, axis) for k, axis in enumerate(self.axes) if not axis.plain]
         self.size = float(np.prod(self.levels)) if self.dimension else 1.0
         """Number of distinct points, inf where an axis is continuous."""
 
@@ -143,14 +148,17 @@ class Space:
     def snap(self, points: ArrayLike) -> FloatArray:
         """Unit points, shape (n, d), moved to their nearest grid values, shape (n, d)."""
         rows = np.array(points, dtype=float, ndmin=2)
-        for column, axis in enumerate(self.axes):
+        plain = self._plain
+        rows[:, plain] = np.round(np.clip(rows[:, plain], 0.0, 1.0), _DIGITS) + 0.0
+        for column, axis in self._others:
             rows[:, column] = axis.snap(rows[:, column])
         return rows
 
     def keys(self, points: ArrayLike) -> list[bytes]:
         """One key a unit point, shape (n, d); equal where the points give the same sizing."""
         rows = np.clip(np.array(points, dtype=float, ndmin=2), 0.0, 1.0)
-        for column, axis in enumerate(self.axes):
+        rows[:, self._plain] = np.round(rows[:, self._plain], _DIGITS) + 0.0
+        for column, axis in self._others:
             rows[:, column] = axis.label(rows[:, column])
         return [row.tobytes() for row in rows]
 

@@ -219,7 +219,13 @@ def _spec_row(design: Design, spec: Spec, trial: Trial | None) -> SpecRow:
 def _aim_row(design: Design, aim: Aim, trial: Trial | None) -> SpecRow:
     if trial is None:
         return SpecRow(aim.measure, aim.word)
-    return SpecRow(aim.measure, aim.word, aim_text(design, aim, trial))
+    value, results = aim.value(aim.cost(trial)), trial.results.values()
+    if math.isnan(value):
+        result = next((r for r in results if aim.measure in r.reasons), trial.nominal)
+    else:
+        result = next((r for r in results if value in r.values(aim.measure)), trial.nominal)
+    shown = quantity(value, unit_of(design, aim.measure))
+    return SpecRow(aim.measure, aim.word, shown, reason=_spec_note(result, aim.measure, value))
 
 
 def _worst_corner(spec: Spec, trial: Trial) -> str:

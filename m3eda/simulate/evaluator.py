@@ -129,7 +129,10 @@ class Evaluator:
                 yield self._gather(sizing, [self._simulate(*job) for job in self._jobs(sizing)])
             return
         abandoned = threading.Event()
-        with ThreadPoolExecutor(self.jobs, thread_name_prefix="m3eda") as pool:
+        threads: set[int] = set()  # another run of this process may have simulations of its own
+        with ThreadPoolExecutor(
+            self.jobs, "m3eda", initializer=lambda: threads.add(threading.get_ident())
+        ) as pool:
             ahead: deque[tuple[Sizing, list[Future[CornerResult]]]] = deque()
             waiting = iter(sizings)
             try:
@@ -143,7 +146,7 @@ class Evaluator:
                 # interrupted, or enough is known: what still runs is neither wanted nor stored
                 abandoned.set()
                 pool.shutdown(wait=False, cancel_futures=True)
-                kill_running()
+                kill_running(threads)
                 raise
 
     def _fill(
@@ -188,17 +191,32 @@ class Evaluator:
         for (_, condition), points in sweeps.items():
             taken.add_points(condition, points, self.design)
         self._measurer.derive(corner, sizing, taken)
-        failed = next((part for part in parts if part.state is not State.COMPLETE), parts[0])
+        failed, reason = self._failure(parts)
         return CornerResult(
             measures={name: taken.measures[name] for name in self.design.measures},
             reasons=taken.reasons,
             state=failed.state,
-            reason=failed.reason,
+            reason=reason,
             log=failed.log,
             seconds=sum(part.seconds for part in parts),
             runs=sum(part.runs for part in parts),
             swept=taken.swept,
         )
+
+    def _failure(self, parts: list[CornerResult]) -> tuple[CornerResult, str]:
+        """The first of `parts` that failed, else the first, and why: at which point of a sweep,
+        where it holds at others."""
+        for testbench, part in zip(self._testbenches, parts, strict=True):
+            if part.state is State.COMPLETE:
+                continue
+            alike = [
+                other.state is part.state
+                for each, other in zip(self._testbenches, parts, strict=True)
+                if each.name == testbench.name
+            ]
+            at = "".join(f" (at {name} = {value:g})" for name, value in testbench.point.items())
+            return part, part.reason if all(alike) else f"{part.reason}{at}"
+        return parts[0], parts[0].reason
 
     def _simulate(
         self,

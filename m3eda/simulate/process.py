@@ -18,7 +18,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
@@ -103,14 +103,19 @@ def run_process(
         return Completed(process.returncode, _tail(out), _tail(err), seconds, timed_out)
 
 
-def kill_running() -> None:
-    """Kill every program that `run_process` runs in other threads; their calls then return."""
+def kill_running(threads: Container[int] | None = None) -> None:
+    """Kill every program that `run_process` runs, or those of `threads` (their idents) alone.
+
+    The calls then return.
+    """
     with _lock:
-        for group in _running:
-            _kill_group(group, signal.SIGKILL)
+        for group, thread in _running.items():
+            if threads is None or thread in threads:
+                _kill_group(group, signal.SIGKILL)
 
 
-_running: set[int] = set()
+_running: dict[int, int] = {}
+"""Process group -> ident of the thread that waits for it."""
 _lock = threading.Lock()
 
 
@@ -120,13 +125,13 @@ def _guarded(process: subprocess.Popen[bytes]) -> Iterator[None]:
     slot = -1
     try:
         with _lock:
-            _running.add(process.pid)
+            _running[process.pid] = threading.get_ident()
             slot = _watchdog.enter(process.pid)
         yield
     finally:
         # killed before it is reaped: until then the group's number cannot be given to others
         with _lock:
-            _running.discard(process.pid)
+            _running.pop(process.pid, None)
             _kill_group(process.pid, signal.SIGKILL)
             _watchdog.leave(slot)
         process.wait()
