@@ -156,7 +156,10 @@ VERDICTS = {
     "ends_missing": (State.PARSE_ERROR, "Mismatch of .subckt"),
     "unknown_card": (State.PARSE_ERROR, "line 4: unimplemented control card"),
     "dc_source_missing": (State.PARSE_ERROR, "no such device: Fatal error: DC Transfer"),
-    "noise_source_missing": (State.PARSE_ERROR, "line 4: the noise analysis's source v9 not in circuit"),
+    "noise_source_missing": (
+        State.PARSE_ERROR,
+        "line 4: the noise analysis's source v9 not in circuit",
+    ),
     "voltage_loop": (State.NO_CONVERGENCE, "TRAN: Timestep too small; initial timepoint"),
     "singular": (State.NO_CONVERGENCE, "matrix is singular"),
     "no_convergence": (State.NO_CONVERGENCE, "AC: Timestep too small"),
