@@ -226,7 +226,9 @@ def _segment(
         return known[-1], _trials_of(ledger, known[-1].recipe)
     others = [s.id for s in known if s.circuit == circuit] if resume else []
     if others:
-        recipe = f"{recipe}+{','.join(map(str, others))}"
+        # with their counts: a segment that grows later has taught this one no more than it held
+        heard = [f"{number}:{len(ledger.trials(number))}" for number in others]
+        recipe = f"{recipe}+{','.join(heard)}"
     same = [segment for segment in known if segment.recipe == recipe]
     if same:
         return same[-1], _trials_of(ledger, recipe)
@@ -244,9 +246,12 @@ def _segment(
 
 
 def _trials_of(ledger: Ledger, recipe: str) -> list[StoredTrial]:
-    """Trials of the segments that a resumed recipe, such as `4f..2a+1,3`, has learned from."""
-    learned = [int(number) for number in recipe.partition("+")[2].split(",") if number]
-    return [trial for segment in learned for trial in ledger.trials(segment)]
+    """Trials that a resumed recipe has learned from: `4f..2a+1:37` from 37 of segment 1."""
+    learned: list[StoredTrial] = []
+    for part in filter(None, recipe.partition("+")[2].split(",")):
+        segment, _, count = part.partition(":")
+        learned += ledger.trials(int(segment))[: int(count) if count else None]
+    return learned
 
 
 def _without_limits(design: Design) -> Design:

@@ -172,10 +172,10 @@ class CountingNgspice:
         return Counter(self.log.read_text().splitlines() if self.log.exists() else ())
 
 
-def trials(run: Path) -> list[tuple[Any, Any]]:
-    """Sizing and measures of each trial of the first recipe in a run directory, in order."""
+def trials(run: Path, segment: int = 1) -> list[tuple[Any, Any]]:
+    """Sizing and measures of each trial of a recipe in a run directory, in order."""
     with Ledger(run, read_only=True) as ledger:
-        return [(t.sizing, t.results["nominal"].measures) for t in ledger.trials(1)]
+        return [(t.sizing, t.results["nominal"].measures) for t in ledger.trials(segment)]
 
 
 def plugin(folder: Path, text: str) -> None:

@@ -16,7 +16,7 @@ import pytest
 
 from m3eda.ledger import Ledger
 from tests.conftest import ROOT
-from tests.helpers import RC, changed, m3eda
+from tests.helpers import RC, changed, m3eda, trials
 
 pytestmark = pytest.mark.simulator
 
@@ -264,3 +264,23 @@ def test_plugins_lists_the_built_ins(tmp_path):
 def test_the_installed_program_is_there():
     assert shutil.which("m3eda", path=str(Path(sys.executable).parent)), "pip install -e ."
     assert (ROOT / "pyproject.toml").exists()
+
+
+def test_a_resumed_run_learns_no_more_when_what_it_learned_from_has_grown(rc):
+    common = ("size", "design.yaml", "--agent", "cma", "--json", "--budget")
+    hard = (rc / "design.yaml").read_text().replace("far: {max: 0.011}", "far: {max: 1u}")
+    harder = hard.replace("far: {max: 1u}", "far: {max: 0.5u}")
+    (rc / "design.yaml").write_text(hard)
+    m3eda(*common, 12, cwd=rc)
+    (rc / "design.yaml").write_text(harder)
+    m3eda(*common, 14, "--resume", cwd=rc)
+    second = trials(rc / "runs" / "rc", 2)
+    assert len(second) == 14
+    (rc / "design.yaml").write_text(hard)
+    m3eda(*common, 20, cwd=rc)
+    (rc / "design.yaml").write_text(harder)
+    m3eda(*common, 16, "--resume", cwd=rc)
+    assert len(trials(rc / "runs" / "rc")) == 20
+    third = trials(rc / "runs" / "rc", 2)
+    assert len(third) == 16
+    assert third[:14] == second
