@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from m3eda.simulate.measures import measure
-from m3eda.simulate.oscillation import rising_passages
+from m3eda.simulate.oscillation import mean_period, rising_passages
 from m3eda.simulate.signals import MeasureUndefined, Trace
 from m3eda.simulate.transient import duration, real_values
 
@@ -46,7 +46,7 @@ def _spectrum(
     """
     if fundamental is None:
         times = rising_passages(wave)
-        cycle = float((times[-1] - times[0]) / (times.size - 1))
+        cycle = mean_period(times)
     elif fundamental > 0.0:
         cycle = 1.0 / fundamental
     else:

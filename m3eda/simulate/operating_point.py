@@ -6,16 +6,14 @@ import numpy as np
 
 from m3eda.simulate.measures import measure
 from m3eda.simulate.signals import ELEMENTS, Device, MeasureUndefined, Trace, VectorMissing
+from m3eda.simulate.transient import mean_value
 
 STEADY = 0.01
 """Efficiency above 1 that the time steps may leave in a lossless converter."""
 
 
 def _mean(wave: Trace) -> float:
-    y = np.real(wave.y)
-    if wave.x.size == 1:
-        return float(y[0])
-    return float(0.5 * (y[1:] + y[:-1]) @ np.diff(wave.x) / (wave.x[-1] - wave.x[0]))
+    return float(np.real(wave.y[0])) if wave.x.size == 1 else mean_value(wave)
 
 
 @measure(analysis="op")

@@ -38,11 +38,15 @@ def rising_passages(wave: Trace, level: float | None = None) -> FloatArray:
             f"{wave.name} rises through {middle:.4g} {times.size} times; two periods need three "
             f"(it covers {y.min():.4g} to {y.max():.4g})"
         )
-    mean = float(times[-1] - times[0]) / (times.size - 1)
-    if wave.x[-1] - times[-1] > 1.5 * mean:
+    if wave.x[-1] - times[-1] > 1.5 * mean_period(times):
         raise MeasureUndefined(f"{wave.name} stops oscillating at {times[-1]:.4g} s")
     _refuse_decay(wave, times)
     return times
+
+
+def mean_period(times: FloatArray) -> float:
+    """Mean of the periods between passages at `times`, in s."""
+    return float(times[-1] - times[0]) / (times.size - 1)
 
 
 def _refuse_decay(wave: Trace, times: FloatArray) -> None:
@@ -62,15 +66,13 @@ def _refuse_decay(wave: Trace, times: FloatArray) -> None:
 @measure(analysis="tran", unit="Hz")
 def frequency(wave: Trace, level: float | None = None) -> float:
     """Frequency of an oscillation that lasts to the end, from its rising crossings."""
-    times = rising_passages(wave, level)
-    return float((times.size - 1) / (times[-1] - times[0]))
+    return 1.0 / mean_period(rising_passages(wave, level))
 
 
 @measure(analysis="tran", unit="s")
 def period(wave: Trace, level: float | None = None) -> float:
     """Mean period of an oscillation that lasts to the end, from its rising crossings."""
-    times = rising_passages(wave, level)
-    return float((times[-1] - times[0]) / (times.size - 1))
+    return mean_period(rising_passages(wave, level))
 
 
 @measure(analysis="tran", unit="s")
@@ -104,7 +106,7 @@ def ripple(wave: Trace, frequency: float | None = None, tolerance: float = 0.1) 
     """Peak-to-peak value over the last period, once the waveform repeats itself."""
     if frequency is None:
         times = rising_passages(wave.window(float(wave.x[-1]) - 0.5 * duration(wave), None))
-        cycle = float((times[-1] - times[0]) / (times.size - 1))
+        cycle = mean_period(times)
     else:
         cycle = 1.0 / frequency if frequency > 0.0 else np.inf
     end = float(wave.x[-1])

@@ -233,12 +233,16 @@ def undershoot(wave: Trace, final: float | None = None) -> float:
     return max(float(step - held.min()), 0.0) / step
 
 
+def mean_value(wave: Trace) -> float:
+    """Mean over x of what lies between its points as straight lines."""
+    y = real_values(wave)
+    return float(0.5 * (y[1:] + y[:-1]) @ np.diff(wave.x)) / duration(wave)
+
+
 @measure(analysis=("tran", "dc"))
 def average(wave: Trace) -> float:
     """Mean over time, by trapezoids."""
-    y = real_values(wave)
-    area = 0.5 * (y[1:] + y[:-1]) @ np.diff(wave.x)
-    return float(area) / duration(wave)
+    return mean_value(wave)
 
 
 @measure(analysis=("tran", "dc"))
