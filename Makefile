@@ -22,7 +22,7 @@ size: $(INSTALLED) simulator  ## set everything up and size the example op amp o
 	$(BIN)/m3eda size examples/two_stage_opamp/design.yaml --jobs $(JOBS)
 
 test: $(DEVELOPED) simulator  ## set everything up and run the tests
-	$(BIN)/python -m pytest $(TESTS)
+	$(BIN)/python -m pytest -n auto --dist worksteal $(TESTS)
 
 install: $(INSTALLED)  ## make the virtual environment and install m3eda into it
 
