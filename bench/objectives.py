@@ -286,6 +286,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--smallest", action="store_true", help="one run of few simulations")
     parser.add_argument("--output", type=Path, default=RESULTS / "objectives.json")
     options = parser.parse_args(arguments)
+    if options.smallest:
+        options.problems, options.agents = "closed_form_front", "random"
+        options.budget, options.seeds, options.rounds = 20, 1, 2
     rows: list[Row] = []
     for name in options.problems.split(","):
         try:

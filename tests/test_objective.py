@@ -535,3 +535,12 @@ def test_the_benchmark_of_objectives_tells_a_longer_search_from_a_shorter_one(tm
     assert len(trials) == 60
     assert 0.0 <= bench.figure(given, trials, known) < 1.0
     assert bench.search(given, "random", "old", 60, 1)[0].sizing == trials[0].sizing
+
+
+def test_the_smallest_benchmark_of_objectives_takes_a_moment(tmp_path, capsys):
+    from bench import objectives as bench
+
+    bench.main(["--smallest", "--output", str(tmp_path / "objectives.json")])
+    rows = json.loads((tmp_path / "objectives.json").read_text())
+    assert [row["rule"] for row in rows] == ["old", "new"]
+    assert capsys.readouterr().out.count("| random |") == 2
