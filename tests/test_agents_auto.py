@@ -15,6 +15,7 @@ from m3eda.agents.acquisition import Model
 from m3eda.agents.auto import Auto
 from m3eda.agents.bo import Bo
 from m3eda.agents.random import Random
+from m3eda.agents.start import start_points
 from m3eda.agents.surrogate import THOROUGH, THRIFTY, burst, caution
 from m3eda.design.space import Space
 from m3eda.design.types import NOMINAL, Limits, Parameter, Spec
@@ -158,6 +159,19 @@ def test_with_other_specs_it_goes_on_from_what_it_knows(factory):
     further = drive(agent, harder, 30)
     assert {frozen(s) for s in done}.isdisjoint(frozen(s) for s in further)
     assert any(trial.met for trial in simulate(harder, further))
+
+
+@pytest.mark.parametrize("design", ["latin-hypercube", "sobol"])
+def test_the_start_design_may_be_chosen(design):
+    made = design_of(continuous(6))
+    asked = Bo(made, 1, {"start": 8, "start_design": design}).ask(8)
+    expected = start_points(Space(made), 8, 1, design)
+    np.testing.assert_allclose([Space(made).unit(s) for s in asked], expected, atol=1e-8)
+
+
+def test_an_unknown_start_design_is_refused():
+    with pytest.raises(DesignError, match="did you mean sobol"):
+        Bo(design_of(FINITE), 1, {"start_design": "sobel"})
 
 
 # validity

@@ -14,9 +14,9 @@ import numpy as np
 from m3eda.agents import gp
 from m3eda.agents.acquisition import AllSpecs, Model, Search
 from m3eda.agents.history import History, grid, take_options
-from m3eda.agents.options import whole
+from m3eda.agents.options import whole, word
 from m3eda.agents.outputs import Output, outputs, scaled, table
-from m3eda.agents.start import start_points
+from m3eda.agents.start import DESIGNS, start_points
 from m3eda.agents.surrogate import (
     THOROUGH,
     THRIFTY,
@@ -30,9 +30,9 @@ from m3eda.design.space import FloatArray
 from m3eda.design.types import Design, Sizing
 from m3eda.simulate.trial import Trial
 
-OPTIONS: Mapping[str, Any] = {"start": 0, "burst": 1}
-"""start: points before the first model; 0 takes half the dimension, 4 to 16. burst: points that one
-search of the models yields."""
+OPTIONS: Mapping[str, Any] = {"start": 0, "start_design": "latin-hypercube", "burst": 1}
+"""start: points before the first model; 0 takes half the dimension, 4 to 16. start_design: how they
+are spread. burst: points that one search of the models yields."""
 MEASURE_PRIOR = gp.Prior()
 VALIDITY_PRIOR = gp.Prior(noise=-3.0, noise_spread=1.0)
 VALIDITY_DOUBT = 0.1
@@ -70,7 +70,8 @@ class Bo:
         self._space = self._history.space
         self.burst = whole(chosen, "burst", 1)
         count = whole(chosen, "start") or min(max(math.ceil(self._space.dimension / 2), 4), 16)
-        self._starts = start_points(self._space, count, seed)
+        spread = word(chosen, "start_design", DESIGNS)
+        self._starts = start_points(self._space, count, seed, spread)
         self._rows: tuple[Output, ...] = outputs(design)
         self._values: list[FloatArray] = []
         self._hyper: dict[str, tuple[int, gp.Hyper]] = {}
