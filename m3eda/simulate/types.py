@@ -1,16 +1,18 @@
 """Decks, waveforms, and the protocols a simulator plugin answers.
 
-A plugin author writes `available()` and `run()`; a back end that keeps a circuit loaded adds
-`open()`. Names of vectors are those of ngspice, in lower case: `v(out)`, `v(x1.net)`, `i(vdd)`,
-`@m1[gm]`; S-parameters are `s(2,1)`; the independent variable is `frequency`, `time` or the
-sweep's name.
+A plugin author writes `available()` and `run()`; a back end that keeps circuits loaded adds
+`open()`, and runs in worker processes of its own then. Names of vectors are those of ngspice, in
+lower case: `v(out)`, `v(x1.net)`, `i(vdd)`, `@m1[gm]`; S-parameters are `s(2,1)`; the independent
+variable is `frequency`, `time` or the sweep's name.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import hashlib
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal, Protocol, runtime_checkable
 
@@ -40,6 +42,33 @@ class State(str, Enum):
 
 
 @dataclass(frozen=True)
+class Skeleton:
+    """A deck with holes: all that stays while the sizes of a design change.
+
+    It follows from the design alone, never from what was simulated before: a back end that keeps
+    it loaded gives the same results in every worker and after every interruption.
+    """
+
+    parts: tuple[str, ...]
+    """The text around the holes, one piece more than there are holes."""
+    probes: tuple[tuple[str, ...], ...] = ()
+    """Fills of two sizings, different in every hole: to prove a faster way on."""
+
+    @cached_property
+    def key(self) -> str:
+        """Hash of the skeleton."""
+        text = "\0".join((*self.parts, *(fill for probe in self.probes for fill in probe)))
+        return hashlib.sha256(text.encode()).hexdigest()
+
+    def text(self, fills: Sequence[str]) -> str:
+        """The deck with its holes filled, in order."""
+        pieces = [self.parts[0]]
+        for fill, part in zip(fills, self.parts[1:], strict=True):
+            pieces += (fill, part)
+        return "".join(pieces)
+
+
+@dataclass(frozen=True)
 class Deck:
     """A rendered netlist ready for a simulator, with what is wanted from it. Holds no plan to run.
 
@@ -61,6 +90,12 @@ class Deck:
     """The parameters and conditions it was rendered from."""
     files: tuple[Path, ...] = ()
     """Templates and included files it was read from, absolute."""
+    contents: str = ""
+    """Hash of what `files` held when it was rendered; a loaded circuit of other contents is old."""
+    skeleton: Skeleton | None = None
+    """What `text` shares with the decks of other sizings, where that is known."""
+    fills: tuple[str, ...] = ()
+    """What fills the skeleton's holes: `skeleton.text(fills) == text`."""
 
 
 @dataclass(frozen=True)
@@ -87,6 +122,8 @@ class Waveforms:
     """Results of `.meas` by name; one that failed is absent."""
     seconds: float = 0.0
     """Wall time in the simulator."""
+    cpu_seconds: float = 0.0
+    """Processor time of the simulator, by `getrusage`; 0 where unknown."""
     log: str = ""
     """Tail of what the simulator printed."""
 
@@ -128,20 +165,37 @@ class Simulator(Protocol):
         ...
 
 
+class OnlyCold(Exception):
+    """This deck cannot be run by a session, for the reason given; `Simulator.run` takes it."""
+
+
 @runtime_checkable
 class Session(Protocol):
-    """A circuit that stays loaded while only values change."""
+    """A simulator that lives in the process that opened it, and keeps circuits loaded."""
 
-    def run(self, values: Mapping[str, Value]) -> Waveforms: ...
+    broken: bool
+    """True where the process must be given up: the simulator in it cannot be trusted any more."""
+
+    def run(self, deck: Deck) -> Waveforms:
+        """Simulate `deck`, within no time of its own: who waits for the process ends it.
+
+        What it gives depends on the deck (its skeleton included) alone, not on decks before it.
+        Raises SimulationFailed, and OnlyCold before anything is run.
+        """
+        ...
 
     def close(self) -> None: ...
 
 
 @runtime_checkable
 class WarmSimulator(Simulator, Protocol):
-    """A simulator that can keep a deck open; the engine uses it where it is offered."""
+    """A simulator that can keep circuits loaded; the engine uses it where it is offered."""
 
-    def open(self, deck: Deck) -> Session: ...
+    def open(self, rundir: Path, *, strict: bool) -> Session:
+        """A session in this process, the only one it will have; its files go to `rundir`, the
+        working directory. `strict` allows no way that differs from `run` by more than 1e-12.
+        """
+        ...
 
 
 SimulatorFactory = Any
