@@ -12,8 +12,8 @@ DEVELOPED := $(VENV)/.developed
 EXTRAS ?=
 
 .PHONY: help size test install develop simulator check lint types docs bench-agents bench-spaces \
-        bench-objectives bench-time bench-ngspice bench-proposals bench-technology bench-measures \
-        bench-targets bench-smallest wheel clean
+        bench-objectives bench-engine bench-time bench-ngspice bench-proposals bench-technology \
+        bench-measures bench-targets bench-smallest wheel clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 20
@@ -52,6 +52,9 @@ bench-spaces: $(DEVELOPED)  ## agents compared on closed-form spaces: 3 to 60 pa
 bench-objectives: $(DEVELOPED) simulator  ## how fast one objective and a Pareto front improve
 	$(BIN)/python -m bench.objectives $(ARGS)
 
+bench-engine: $(DEVELOPED) simulator  ## the simulation engine beside bare ngspice (half an hour)
+	$(BIN)/python -m bench.engine $(ARGS)
+
 bench-time: $(DEVELOPED) simulator  ## time of the command line and the share outside ngspice
 	$(BIN)/python -m bench.command_line $(ARGS)
 
@@ -80,6 +83,7 @@ bench-smallest: $(DEVELOPED) simulator  ## every benchmark once at its smallest 
 	$(BIN)/python -m bench.spaces --smallest
 	$(BIN)/python -m bench.measure_accuracy --smallest
 	$(BIN)/python -m bench.objectives --smallest
+	$(BIN)/python -m bench.engine --smallest
 
 wheel: $(DEVELOPED)  ## build the wheel into dist/
 	$(BIN)/python -m build --wheel

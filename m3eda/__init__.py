@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from m3eda.design.types import Design, Limits, Spec
     from m3eda.errors import DesignError, M3edaError
+    from m3eda.flow import Execution
     from m3eda.library import Sizer, evaluate, load_design, size, start
     from m3eda.loop import End
     from m3eda.result import Result
@@ -26,6 +27,7 @@ __all__ = [
     "Design",
     "DesignError",
     "End",
+    "Execution",
     "Limits",
     "M3edaError",
     "Result",
@@ -44,6 +46,7 @@ _HOMES = {
     "Design": "design.types",
     "DesignError": "errors",
     "End": "loop",
+    "Execution": "flow",
     "Limits": "design.types",
     "M3edaError": "errors",
     "Result": "result",

@@ -10,13 +10,16 @@ import traceback
 from collections.abc import Iterator
 from io import TextIOWrapper
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from m3eda import __version__
 from m3eda.errors import ExitCode, M3edaError, PluginError
 from m3eda.report.atomic import silence
+
+if TYPE_CHECKING:
+    from m3eda.flow import Execution
 
 DESIGN = click.argument("design", type=click.Path(path_type=Path, dir_okay=False))
 FILE = click.Path(path_type=Path, dir_okay=False)
@@ -43,6 +46,16 @@ def duration(text: str) -> float:
     if not 0.0 < seconds < float("inf"):
         raise click.BadParameter(f"'{text}' is no time (expected 90, 90s, 5m or 2h)")
     return seconds
+
+
+def room(text: str) -> int:
+    """A size written as `800k`, `500M` or `2G`, in bytes. Raises click.BadParameter."""
+    from m3eda.simulate.cache_place import parse_size
+
+    try:
+        return parse_size(text)
+    except ValueError as error:
+        raise click.BadParameter(str(error)) from error
 
 
 class Interrupted(Exception):
@@ -128,6 +141,18 @@ def cli() -> None:
     help="Simulations run at once.",
 )
 @click.option(
+    "--strict", is_flag=True, help="Simulate in no way that could differ from a fresh simulator's."
+)
+@click.option("--cold", is_flag=True, help="Start a simulator process for every run.")
+@click.option("--executor", help="Where simulations run: local, dask, or a plugin's.")
+@click.option(
+    "--scheduler", metavar="ADDRESS", help="Join the Dask cluster whose scheduler listens here."
+)
+@click.option(
+    "--licences", type=click.IntRange(1), help="Largest number of simulators at once, anywhere."
+)
+@click.option("--no-cache", is_flag=True, help="Neither take results from other runs, nor give.")
+@click.option(
     "--resume",
     is_flag=True,
     help="Go on with the run directory, and learn from its runs with other specs.",
@@ -139,6 +164,7 @@ def cli() -> None:
 @click.option("--json", "as_json", is_flag=True, help="Print the result as JSON on stdout.")
 @click.option("--stream", is_flag=True, help="Print each trial, then the result, as JSON lines.")
 @click.option("-q", "--quiet", is_flag=True, help="Print nothing but errors.")
+@click.option("-v", "--verbose", is_flag=True, help="Tell where the time went.")
 @click.option("--depfile", type=FILE, help="Write what the result depends on, for make.")
 @click.option("-n", "--dry-run", is_flag=True, help="Print the decks and the cost; run nothing.")
 def size(design: Path, dry_run: bool, as_json: bool, **options: Any) -> ExitCode:
@@ -150,10 +176,28 @@ def size(design: Path, dry_run: bool, as_json: bool, **options: Any) -> ExitCode
         raise click.UsageError("--resume and --fresh exclude each other")
     own = ("agent", "simulator", "budget", "seconds", "seed", "batch", "timeout")
     project = Project.load(design, **{key: options.pop(key) for key in own})
+    execution = _execution(options)
     if dry_run:
         inspection.dry_run(project, sys.stdout)
         return ExitCode.SPECS_MET
-    return commands.size_command(project, commands.SizeOptions(json=as_json, **options))
+    chosen = commands.SizeOptions(json=as_json, execution=execution, **options)
+    return commands.size_command(project, chosen)
+
+
+def _execution(options: dict[str, Any]) -> Execution:
+    """Takes the options on where and how simulations run out of `options`."""
+    from m3eda.flow import Execution
+
+    scheduler = options.pop("scheduler") or ""
+    return Execution(
+        jobs=options.pop("jobs"),
+        strict=options.pop("strict"),
+        cold=options.pop("cold"),
+        executor=options.pop("executor") or ("dask" if scheduler else "local"),
+        scheduler=scheduler,
+        licences=options.pop("licences") or 0,
+        cache=not options.pop("no_cache"),
+    )
 
 
 @cli.command()
@@ -163,6 +207,9 @@ def size(design: Path, dry_run: bool, as_json: bool, **options: Any) -> ExitCode
 @click.option("--simulator", help="Use this simulator in place of the design's.")
 @click.option("--timeout", type=duration, metavar="TIME", help="Largest time of one simulator run.")
 @click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
+@click.option(
+    "--strict", is_flag=True, help="Compare every way to simulate with a fresh simulator process."
+)
 def check(
     design: Path,
     assignments: tuple[str, ...],
@@ -170,6 +217,7 @@ def check(
     simulator: str | None,
     timeout: float | None,
     as_json: bool,
+    strict: bool,
 ) -> ExitCode:
     """Check DESIGN, simulate one point, and print what each measure gave."""
     from m3eda import inspection
@@ -177,7 +225,8 @@ def check(
 
     project = Project.load(design, simulator=simulator, timeout=timeout)
     values = inspection.given_sizing(project, assignments, sizing)
-    return inspection.check_command(project, sys.stdout, as_json=as_json, sizing=values)
+    look = inspection.compare_command if strict else inspection.check_command
+    return look(project, sys.stdout, as_json=as_json, sizing=values)
 
 
 @cli.command()
@@ -216,6 +265,19 @@ def report(run: Path, form: str) -> ExitCode:
 
 
 @cli.command()
+@click.option(
+    "--prune", type=room, metavar="SIZE", help="Drop what was used least recently down to SIZE."
+)
+@click.option("--clear", is_flag=True, help="Drop everything.")
+@click.option("--json", "as_json", is_flag=True, help="Print it as JSON.")
+def cache(prune: int | None, clear: bool, as_json: bool) -> ExitCode:
+    """Show the cache of simulations that all runs share, or make room in it."""
+    from m3eda import caching
+
+    return caching.cache_command(sys.stdout, prune=prune, clear=clear, as_json=as_json)
+
+
+@cli.command()
 def schema() -> ExitCode:
     """Print the JSON Schema of design.yaml, for editors that complete and check."""
     import json
@@ -228,12 +290,12 @@ def schema() -> ExitCode:
 
 @cli.command()
 def plugins() -> ExitCode:
-    """List the plugins, and the simulators, agents, measures and technologies they bring."""
+    """List the plugins, and the simulators, agents, measures... that they bring."""
     from m3eda.plugins import Plugins
 
     found = Plugins()
     click.echo("\n".join(["plugins:", *(f"  {name}" for name in found.names)]))
-    for hook in ("simulators", "agents", "measures", "technologies"):
+    for hook in ("simulators", "agents", "measures", "technologies", "executors"):
         click.echo(f"{hook}: {', '.join(sorted(getattr(found, hook)))}")
     return ExitCode.SPECS_MET
 

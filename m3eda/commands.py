@@ -14,7 +14,7 @@ from typing import IO, Any
 
 from m3eda.design.types import Design
 from m3eda.errors import DesignError, ExitCode, Mistake, StorageError
-from m3eda.flow import FAILED, Prepared, Project, prepare
+from m3eda.flow import EXECUTION, FAILED, Execution, Prepared, Project, prepare
 from m3eda.ledger import Ledger
 from m3eda.loop import Command, End, run_directory
 from m3eda.report.atomic import check_writable, silence
@@ -32,13 +32,14 @@ class SizeOptions:
 
     output: Path | None = None
     run_dir: Path | None = None
-    jobs: int = 1
+    execution: Execution = EXECUTION
     resume: bool = False
     fresh: bool = False
     keep_best: bool = False
     json: bool = False
     stream: bool = False
     quiet: bool = False
+    verbose: bool = False
     depfile: Path | None = None
 
     @property
@@ -52,7 +53,11 @@ def size_command(project: Project, options: SizeOptions) -> ExitCode:
     """Size a design, write what comes out, and say how it went."""
     run_dir = options.run_dir or run_directory(project.design)
     prepared = prepare(
-        project, run_dir, jobs=options.jobs, resume=options.resume, fresh=options.fresh
+        project,
+        run_dir,
+        execution=options.execution,
+        resume=options.resume,
+        fresh=options.fresh,
     )
     try:
         _check_outputs(prepared, options)
@@ -69,6 +74,10 @@ def size_command(project: Project, options: SizeOptions) -> ExitCode:
     finally:
         prepared.close()
     with _perhaps_unread():
+        if options.verbose:
+            from m3eda.report.timing import timing_lines
+
+            sys.stderr.write("\n".join([*timing_lines(summary), ""]))
         if options.json or options.stream:
             _print_summary(summary, written, lines=options.stream)
         if summary.ending is End.INTERRUPTED and not options.quiet:
@@ -110,8 +119,8 @@ def _drive(prepared: Prepared, display: Display, options: SizeOptions) -> Summar
     from m3eda.loop import size
 
     run, design = prepared.run, prepared.run.design
-    if prepared.ledger.salvaged:
-        display.note("the ledger was damaged: its readable part is kept, the rest simulated again")
+    for note in prepared.notes:
+        display.note(note)
     started = time.monotonic()
     tally = Tally(design.objective)
     display.start(design, design.agent.budget)
@@ -120,6 +129,8 @@ def _drive(prepared: Prepared, display: Display, options: SizeOptions) -> Summar
     stops = contextlib.suppress(KeyboardInterrupt, BrokenPipeError)
     with stops, contextlib.closing(trials):
         ending = _consume(trials, lambda trial: _heard(trial, prepared, tally, display, options))
+    if slow := getattr(run.evaluator.executor, "note", ""):
+        display.note(slow)
     return prepared.summary(time.monotonic() - started, ending)
 
 
@@ -144,6 +155,7 @@ def _heard(
     if options.stream:
         from m3eda.report.text import trial_json
 
+        prepared.ledger.write()  # a reader must not know of what is not stored
         _out(json.dumps(trial_json(trial)))
 
 

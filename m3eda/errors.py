@@ -87,6 +87,12 @@ class SimulatorBroken(M3edaError):
     exit_code = ExitCode.SIMULATOR
 
 
+class ClusterError(M3edaError):
+    """A cluster cannot be reached, is lost in mid-run, or its workers lack what they need."""
+
+    exit_code = ExitCode.SIMULATOR
+
+
 class StorageError(M3edaError):
     """A run directory, ledger or output cannot be written, is damaged or in use by another run."""
 

@@ -21,19 +21,67 @@ from m3eda.design.space import Space
 from m3eda.design.ties import at_nominal
 from m3eda.design.types import Design, Sizing
 from m3eda.design.yamlfile import nearest
-from m3eda.errors import DesignError, M3edaError, PluginError, StorageError, cause
+from m3eda.errors import DesignError, StorageError
 from m3eda.ledger import Ledger, Segment, StoredTrial
 from m3eda.loop import End, Run
-from m3eda.plugins import Plugins
+from m3eda.plugins import Plugins, build_simulator, tools
 from m3eda.report.summary import Summary, summarize
+from m3eda.simulate.cache import Cache
 from m3eda.simulate.evaluator import LADDER, Evaluator
+from m3eda.simulate.executor import Executor
 from m3eda.simulate.files import content_hash, included_files
 from m3eda.simulate.python_netlist import is_python
 from m3eda.simulate.render import Renderer, template_folders, template_names
-from m3eda.simulate.types import Simulator
+from m3eda.simulate.runner import Recipe
+from m3eda.simulate.types import Simulator, WarmSimulator
 
 FAILED = "failed"
 """Where a run directory keeps the first failed deck of each kind."""
+
+
+@dataclass(frozen=True)
+class Execution:
+    """Where and how simulations run."""
+
+    jobs: int = 1
+    """Simulations run at once."""
+    strict: bool = False
+    """Allow no way that differs from a fresh simulator process by more than 1e-12."""
+    cold: bool = False
+    """Start a simulator process for each run, though the simulator can do better."""
+    executor: str = "local"
+    scheduler: str = ""
+    """Address of a cluster's scheduler, for the executor `dask`."""
+    licences: int = 0
+    """Largest number of simulators at once, wherever they run; 0 takes the design's word."""
+    cache: bool = True
+    """Take results from other runs of this user, and give to them."""
+
+    def settings(
+        self, project: Project, simulator: Simulator, keep_failed: Path | None
+    ) -> dict[str, Any]:
+        """What an evaluator must know of it; without `make_executor` it runs in this process."""
+        design = project.design
+        licences = self.licences or design.simulator.licences
+        jobs = min(self.jobs, licences) if licences else self.jobs
+        warm = isinstance(simulator, WarmSimulator) and not self.cold
+        mode = ("strict" if self.strict else "default") if warm else ""
+        if self.executor == "local" and not warm:
+            return {"mode": mode, "jobs": jobs}
+        factory = project.plugins.look_up("executors", self.executor)
+        options = {"scheduler": self.scheduler, "licences": licences}
+        given = {key: value for key, value in options.items() if value}
+
+        def make(changed: Design) -> Executor:
+            recipe = Recipe(changed, tools, self.strict, self.cold, keep_failed)
+            executor: Executor = factory(recipe, self.jobs, given)
+            return executor
+
+        return {"mode": mode, "jobs": jobs, "make_executor": make}
+
+
+EXECUTION = Execution()
+"""One simulation at a time on this machine, the fastest way."""
 
 
 @dataclass(frozen=True)
@@ -73,23 +121,18 @@ class Project:
 
     def simulator(self) -> Simulator:
         """The simulator the design names, built with its options."""
-        choice = self.design.simulator
-        factory = self.plugins.look_up("simulators", choice.name)
-        try:
-            built: Simulator = factory(choice.options)
-        except M3edaError:
-            raise
-        except Exception as error:  # a stranger's code may raise anything
-            text = f"simulator {choice.name} cannot be built: {cause(error)}"
-            raise PluginError(text) from error
-        return built
+        return build_simulator(self.plugins, self.design)
 
-    def evaluator(self, **settings: Any) -> Evaluator:
-        """An evaluator on the design's simulator. Raises SimulatorMissing."""
+    def evaluator(self, execution: Execution | None = None, **settings: Any) -> Evaluator:
+        """An evaluator on the design's simulator; close it when it is no longer needed.
+
+        Without `execution` it simulates in this process, the plain way. Raises SimulatorMissing.
+        """
         simulator = self.simulator()
-        return Evaluator(
-            self.design, simulator, self.plugins.measures, version=simulator.available(), **settings
-        )
+        version = simulator.available()
+        if execution is not None:
+            settings |= execution.settings(self, simulator, settings.get("keep_failed"))
+        return Evaluator(self.design, simulator, self.plugins.measures, version=version, **settings)
 
     def agent(self, design: Design) -> Agent:
         return make_agent(self.plugins.look_up("agents", design.agent.name), design)
@@ -138,6 +181,16 @@ class Prepared:
     files: list[Path]
     version: str
     """The simulator's."""
+    cache: Cache | None = None
+
+    @property
+    def notes(self) -> list[str]:
+        """What the user should know of how this run is done."""
+        found = [] if self.cache is None else [self.cache.note]
+        if self.ledger.salvaged:
+            text = "the ledger was damaged: its readable part is kept, the rest simulated again"
+            found.append(text)
+        return [note for note in found if note]
 
     def summary(self, seconds: float, ending: End | None) -> Summary:
         """The run as it stands; `seconds` is the wall time of this call."""
@@ -154,14 +207,24 @@ class Prepared:
             ending=ending,
             method=run.said("describe"),
             doubt=run.said("doubt"),
+            spent=run.evaluator.spent,
         )
 
     def close(self) -> None:
+        """End what simulates, and store what is left to store."""
+        self.run.evaluator.close()
+        if self.cache is not None:
+            self.cache.close()
         self.ledger.close()
 
 
 def prepare(
-    project: Project, run_dir: Path, *, jobs: int = 1, resume: bool = False, fresh: bool = False
+    project: Project,
+    run_dir: Path,
+    *,
+    execution: Execution = EXECUTION,
+    resume: bool = False,
+    fresh: bool = False,
 ) -> Prepared:
     """Make a run ready in `run_dir`, going on with the same recipe where it was begun before.
 
@@ -170,7 +233,7 @@ def prepare(
     """
     if resume and not (run_dir / "ledger.sqlite").is_file():
         raise StorageError(f"{run_dir}: nothing to resume there; leave --resume out to begin")
-    evaluator = project.evaluator(jobs=jobs, keep_failed=run_dir / FAILED)
+    evaluator = project.evaluator(execution, keep_failed=run_dir / FAILED)
     sizing = evaluator.complete(project.nominal_sizing())
     files = project.files(sizing)
     contents = [content_hash(path) for path in files if path.suffix not in {".yaml", ".yml"}]
@@ -178,24 +241,25 @@ def prepare(
     if fresh:
         _set_aside(run_dir)
     ledger = Ledger(run_dir)
+    cache = Cache.of_user() if execution.cache else None
     try:
-        evaluator.store = ledger
+        evaluator.store, evaluator.cache = ledger, cache
         design = project.design
         if not design.agent.batch:
-            design = _with_batch(design, -(-jobs // evaluator.runs))
+            design = _with_batch(design, -(-evaluator.executor.width // evaluator.runs))
         segment, prior = _segment(
-            ledger, project.design, design, contents, built, evaluator.version, resume
+            ledger, project.design, design, [*contents, *built], evaluator, resume
         )
         begun = restore(segment.design).agent
         if not project.design.agent.batch:
             design = _with_batch(design, begun.batch)
         run = Run(design, evaluator, project.agent, ledger, segment.id, prior, begun.budget)
     except BaseException:
+        evaluator.close()
         ledger.close()
         raise
-    return Prepared(
-        project, run, ledger, design_hash(project.design, contents), files, evaluator.version
-    )
+    hashed = design_hash(project.design, contents)
+    return Prepared(project, run, ledger, hashed, files, evaluator.version, cache)
 
 
 def _with_batch(design: Design, batch: int) -> Design:
@@ -207,8 +271,7 @@ def _segment(
     design: Design,
     batched: Design,
     contents: list[str],
-    built: list[str],
-    version: str,
+    evaluator: Evaluator,
     resume: bool,
 ) -> tuple[Segment, list[StoredTrial]]:
     """The segment to go on with, or a new one; and the trials its agent hears beforehand.
@@ -216,10 +279,11 @@ def _segment(
     `batched` is `design` with the batch it would begin with now: where none was asked for, a run
     that was begun goes on with its own, whatever the jobs are today.
     """
-    simulator = f"{design.simulator.name} {version}"
+    simulator = f"{design.simulator.name} {evaluator.version}"
     # a larger budget goes on with the same trials, so it is no other recipe
     # and another version may ask for other sizings, which must not be mixed with these
-    recipe = design_hash(_without_limits(design), [*contents, *built, simulator, __version__])
+    mode = [evaluator.mode] if evaluator.mode else []
+    recipe = design_hash(_without_limits(design), [*contents, simulator, *mode, __version__])
     circuit = circuit_hash(design, [*contents, simulator])
     known = ledger.segments()
     if resume and known and known[-1].recipe.partition("+")[0] == recipe:
@@ -255,7 +319,9 @@ def _trials_of(ledger: Ledger, recipe: str) -> list[StoredTrial]:
 
 
 def _without_limits(design: Design) -> Design:
-    return replace(design, agent=replace(design.agent, budget=1, seconds=None), description="")
+    agent = replace(design.agent, budget=1, seconds=None)
+    simulator = replace(design.simulator, licences=0)
+    return replace(design, agent=agent, simulator=simulator, description="")
 
 
 def _check_choices(

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     from m3eda.agents.types import AgentFactory
     from m3eda.design.types import Design
+    from m3eda.simulate.executor import Executor
     from m3eda.simulate.trial import Trial
     from m3eda.simulate.types import Simulator
 
@@ -43,6 +44,11 @@ def register_measures(register: Callable[[str, Callable[..., Any]], None]) -> No
 @hookspec
 def register_technologies(register: Callable[[str, Path], None]) -> None:
     """Call `register(name, path)`; a technology.yaml has its models beside it or in a package."""
+
+
+@hookspec
+def register_executors(register: Callable[[str, Callable[..., Executor]], None]) -> None:
+    """Call `register(name, factory)`; `factory(recipe, jobs, options)` builds the executor."""
 
 
 @hookspec

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import math
 import os
 import tempfile
 from pathlib import Path
 from typing import IO
 
 from m3eda.design.types import Sizing, Value
-from m3eda.errors import DesignError, ExitCode, Mistake
-from m3eda.flow import Project
+from m3eda.errors import DesignError, ExitCode, Mistake, SimulatorBroken
+from m3eda.flow import Execution, Project
 from m3eda.simulate.failures import exit_code_of, explain, kept_name
+from m3eda.simulate.trial import CornerResult
 
 
 def dry_run(project: Project, out: IO[str]) -> None:
@@ -108,7 +111,7 @@ def check_command(project: Project, out: IO[str], *, as_json: bool, sizing: Sizi
     whole = evaluator.complete({**project.nominal_sizing(), **sizing})
     result = next(evaluator.evaluate([whole]))[project.design.nominal.name]
     if as_json:
-        from m3eda.ledger import encode_result
+        from m3eda.simulate.encoding import encode_result
 
         print_line(out, json.dumps({"sizing": dict(whole), **encode_result(result)}, indent=2))
     else:
@@ -128,6 +131,62 @@ def check_command(project: Project, out: IO[str], *, as_json: bool, sizing: Sizi
         error.exit_code = exit_code_of(result.state)
         raise error
     return ExitCode.SPECS_MET
+
+
+WAYS = {"plain": None, "strict": Execution(strict=True), "default": Execution()}
+"""Ways to simulate; the first is the referee: a simulator process of its own for each run."""
+
+AGREEMENT = {"strict": 1e-9, "default": 1e-5}
+"""Largest relative difference of a measure from the referee's. Waveforms agree to 1e-12 and 1e-7;
+a measure, such as the offset of a balanced pair, may enlarge what is left."""
+
+
+def compare_command(project: Project, out: IO[str], *, as_json: bool, sizing: Sizing) -> ExitCode:
+    """Simulate one point in every way there is, and print how far each is from a fresh process.
+
+    Raises SimulatorBroken where a way differs by more than it may.
+    """
+    found = {way: _one_point(project, execution, sizing) for way, execution in WAYS.items()}
+    referee = found["plain"]
+    distances = {
+        way: {
+            name: _distance(found[way].measures[name], value)
+            for name, value in referee.measures.items()
+        }
+        for way in AGREEMENT
+    }
+    if as_json:
+        data = {"referee": dict(referee.measures), "differences": distances}
+        print_line(out, json.dumps(data, indent=2))
+    else:
+        print_line(out, f"{'measure':<16}{'ngspice -b':>16}{'strict':>12}{'default':>12}")
+        for name, value in referee.measures.items():
+            cells = "".join(f"{distances[way][name]:>12.1e}" for way in AGREEMENT)
+            print_line(out, f"{name:<16}{value:>16.9g}{cells}")
+    for way, most in AGREEMENT.items():
+        if found[way].state is not referee.state:
+            text = f"the way '{way}' ends with {found[way].state.value}: {found[way].reason}"
+            raise SimulatorBroken(f"{text}; a fresh process with {referee.state.value}")
+        name, worst = max(distances[way].items(), key=lambda item: item[1], default=("", 0.0))
+        if worst > most:
+            text = f"{name} differs by {worst:.1e} in the way '{way}' (at most {most:g} is right)"
+            raise SimulatorBroken(f"{text}; size with --cold, and please report this")
+    return ExitCode.SPECS_MET
+
+
+def _one_point(project: Project, execution: Execution | None, sizing: Sizing) -> CornerResult:
+    evaluator = project.evaluator(execution)
+    with contextlib.closing(evaluator):
+        whole = evaluator.complete({**project.nominal_sizing(), **sizing})
+        with contextlib.closing(evaluator.evaluate([whole])) as results:
+            return next(results)[project.design.nominal.name]
+
+
+def _distance(value: float, right: float) -> float:
+    """Relative difference; 0 where both do not exist, infinite where one does not."""
+    if math.isnan(value) or math.isnan(right):
+        return 0.0 if math.isnan(value) and math.isnan(right) else math.inf
+    return abs(value - right) / abs(right) if right else abs(value)
 
 
 def print_line(out: IO[str], text: str) -> None:

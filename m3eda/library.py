@@ -18,7 +18,7 @@ from typing import Any
 from m3eda import loop
 from m3eda.design.types import Design, Value
 from m3eda.errors import DesignError, Mistake
-from m3eda.flow import FAILED, Prepared, Project, prepare
+from m3eda.flow import FAILED, Execution, Prepared, Project, prepare
 from m3eda.loop import Change, Command, End, Stop
 from m3eda.result import Result
 from m3eda.simulate.failures import SystematicFailure
@@ -44,6 +44,7 @@ def size(
     batch: int | None = None,
     timeout: float | None = None,
     jobs: int = 1,
+    execution: Execution | None = None,
     run_dir: str | Path | None = None,
     resume: bool = False,
     fresh: bool = False,
@@ -52,7 +53,8 @@ def size(
     """Size `design` to the end, and give what came out; nothing is printed.
 
     `agent` to `timeout` stand in for the design's own words, None leaves one as it is; `seconds`
-    is wall time. `jobs` simulations run at once. The run is kept in `run_dir`: the same call goes
+    is wall time. `jobs` simulations run at once on this machine; an `Execution` says more, such as
+    a cluster. The run is kept in `run_dir`: the same call goes
     on there after an interruption, `resume` learns from other specs' runs, `fresh` begins anew.
     Without `run_dir` nothing is left on disk. `on_trial` is called with each trial.
 
@@ -62,7 +64,8 @@ def size(
     """
     with start(
         design, agent=agent, simulator=simulator, budget=budget, seconds=seconds, seed=seed,
-        batch=batch, timeout=timeout, jobs=jobs, run_dir=run_dir, resume=resume, fresh=fresh,
+        batch=batch, timeout=timeout, jobs=jobs, execution=execution, run_dir=run_dir,
+        resume=resume, fresh=fresh,
     ) as sizing:  # fmt: skip
         for trial in sizing:
             if on_trial is not None:
@@ -81,6 +84,7 @@ def start(
     batch: int | None = None,
     timeout: float | None = None,
     jobs: int = 1,
+    execution: Execution | None = None,
     run_dir: str | Path | None = None,
     resume: bool = False,
     fresh: bool = False,
@@ -98,12 +102,14 @@ def start(
         design, agent=agent, simulator=simulator, budget=budget, seconds=seconds, seed=seed,
         batch=batch, timeout=timeout,
     )  # fmt: skip
+    execution = execution or Execution(jobs)
     if run_dir is not None:
         folder = Path(run_dir).expanduser()
-        return Sizer(prepare(project, folder, jobs=jobs, resume=resume, fresh=fresh), folder)
+        prepared = prepare(project, folder, execution=execution, resume=resume, fresh=fresh)
+        return Sizer(prepared, folder)
     folder = Path(tempfile.mkdtemp(prefix="m3eda-run-"))
     try:
-        return Sizer(prepare(project, folder, jobs=jobs), folder, temporary=True)
+        return Sizer(prepare(project, folder, execution=execution), folder, temporary=True)
     except BaseException:
         shutil.rmtree(folder, ignore_errors=True)
         raise

@@ -105,7 +105,7 @@ def size(run: Run) -> Generator[Trial, Command | None, End]:
         ending = state.ending()
         sizings: list[Sizing] = []
         if ending is None:
-            sizings = state.affordable(recalled or agent.ask(max(run.design.agent.batch, 1)))
+            sizings = state.affordable(recalled or state.asked(agent))
         recalled = []
         if not sizings:
             state.check_systematic(len(run.trials))
@@ -122,7 +122,11 @@ def size(run: Run) -> Generator[Trial, Command | None, End]:
         if any(isinstance(command, Stop) for command in commands):
             return End.STOPPED
         changes = [command.design for command in commands if isinstance(command, Change)]
-        agent = state.changed(changes[-1]) if changes else state.told(agent, told)
+        if changes:
+            agent = state.changed(changes[-1])
+            continue
+        with run.evaluator.spent.time("agent"):
+            agent = state.told(agent, told)
 
 
 class _Progress:
@@ -146,11 +150,17 @@ class _Progress:
     def fresh_agent(self) -> Agent:
         """A new agent that has heard every trial of before."""
         run = self.run
-        agent = run.make_agent(self._wanted)
-        run.agent = agent
-        if known := self._known():
-            agent.tell(known)
+        with run.evaluator.spent.time("agent"):
+            agent = run.make_agent(self._wanted)
+            run.agent = agent
+            if known := self._known():
+                agent.tell(known)
         return agent
+
+    def asked(self, agent: Agent) -> Sequence[Sizing]:
+        """The sizings that `agent` wants simulated next."""
+        with self.run.evaluator.spent.time("agent"):
+            return agent.ask(max(self.run.design.agent.batch, 1))
 
     @property
     def _wanted(self) -> Design:
@@ -273,7 +283,8 @@ class _Progress:
         if replayed:
             run.replayed += 1
         elif run.ledger is not None:
-            run.ledger.add_trial(run.segment, StoredTrial(trial.number, sizing, results))
+            with run.evaluator.spent.time("storing"):
+                run.ledger.add_trial(run.segment, StoredTrial(trial.number, sizing, results))
         key = _key(sizing)
         self._repeats = self._repeats + 1 if key in self._seen else 0
         self._seen.add(key)

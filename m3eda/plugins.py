@@ -14,12 +14,17 @@ from collections.abc import Callable, Iterable, Mapping
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pluggy
 
 from m3eda import hookspecs
 from m3eda.errors import M3edaError, PluginError, cause
+
+if TYPE_CHECKING:
+    from m3eda.design.functions import FunctionTable
+    from m3eda.design.types import Design
+    from m3eda.simulate.types import Simulator
 
 GROUP = "m3eda"
 
@@ -96,13 +101,17 @@ class Plugins:
     def technologies(self) -> Mapping[str, Any]:
         return self._table("technologies", "technology")
 
+    @property
+    def executors(self) -> Mapping[str, Any]:
+        return self._table("executors", "executor")
+
     def commands(self) -> list[Any]:
         found: list[Any] = []
         self.call("register_commands", lambda owner: {"register": found.append})
         return found
 
     def look_up(self, hook: str, name: str) -> Any:
-        """The simulator, agent, measure or technology of that name. Raises PluginError."""
+        """What plugins registered under `hook` by that name. Raises PluginError."""
         return self.table(hook).look_up(name)
 
     def table(self, hook: str) -> Table:
@@ -177,6 +186,30 @@ class Plugins:
             raise PluginError(
                 f"plugin {entry.name} ({_distribution(entry)}) does not load: {cause(error)}"
             ) from error
+
+
+def build_simulator(plugins: Plugins, design: Design) -> Simulator:
+    """The simulator that `design` names, built with its options. Raises PluginError."""
+    choice = design.simulator
+    factory = plugins.look_up("simulators", choice.name)
+    try:
+        built: Simulator = factory(choice.options)
+    except M3edaError:
+        raise
+    except Exception as error:  # a stranger's code may raise anything
+        raise PluginError(f"simulator {choice.name} cannot be built: {cause(error)}") from error
+    return built
+
+
+def tools(design: Design) -> tuple[Simulator, FunctionTable]:
+    """What a process needs to simulate and measure `design`, from its plugins.
+
+    Raises PluginError, SimulatorMissing.
+    """
+    plugins = Plugins(design.plugins)
+    simulator = build_simulator(plugins, design)
+    simulator.available()
+    return simulator, plugins.measures
 
 
 def _distribution(entry: EntryPoint) -> str:

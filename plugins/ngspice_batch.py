@@ -1,4 +1,5 @@
-"""ngspice by subprocess: `ngspice -b` on a deck of its own, results from its raw file.
+"""ngspice by subprocess: `ngspice -b` on a deck of its own, results from its raw file; and the
+same with sessions in libngspice, where that is installed.
 
 Three steps apart: `ngspice_deck.prepare` writes decks, `run_process` runs them, `ngspice_results`
 reads what they gave; another way of running shares the first and the last.
@@ -14,16 +15,16 @@ import threading
 from collections.abc import Mapping
 from pathlib import Path
 
-from m3eda_plugins.ngspice_checks import noiseless
 from m3eda_plugins.ngspice_deck import Pass, option_text, prepare
-from m3eda_plugins.ngspice_log import diagnose, meas_results, unrecognized
-from m3eda_plugins.ngspice_results import Result, analyses, gap, invented, missing, results
+from m3eda_plugins.ngspice_log import meas_results, tail, unrecognized
+from m3eda_plugins.ngspice_results import Result, analyses, invented, missing, results
+from m3eda_plugins.ngspice_verdict import judge
 
 from m3eda.design.types import Value
 from m3eda.errors import DesignError, Mistake, SimulatorMissing
 from m3eda.simulate.process import Completed, run_process
 from m3eda.simulate.rawfile import RawFileError, read_raw
-from m3eda.simulate.types import Deck, SimulationFailed, State, Waveforms
+from m3eda.simulate.types import Deck, OnlyCold, Session, SimulationFailed, State, Waveforms
 from m3eda.units import NumberError, parse
 
 INSTALL = (
@@ -32,7 +33,10 @@ INSTALL = (
 )
 _VERSION_TIMEOUT = 20.0
 _LARGEST_FILE = 8_000_000_000  # bytes a run may write into one file, so that none fills the disk
-_LOG_TAIL = 2000
+_COLD = (
+    ": every simulation starts a process of its own (libngspice of the same version, such as that "
+    "of `apt install libngspice0`, makes them several times faster)"
+)
 _OWN_OPTIONS = ("program", "spiceinit", "memory")
 
 
@@ -46,7 +50,7 @@ class NgspiceBatch:
         own = {key: given.pop(key) for key in _OWN_OPTIONS if key in given}
         self._program = str(own.get("program", "ngspice"))
         self._spiceinit = str(own.get("spiceinit", ""))
-        self._options = given
+        self.options = given
         try:
             option_text(given)
             self._memory = int(parse(own.get("memory", 0.0)))
@@ -69,10 +73,17 @@ class NgspiceBatch:
                 self._found = os.path.abspath(path), _version(path)
             return self._found[1]
 
+    @property
+    def path(self) -> str:
+        """The program that is started."""
+        self.available()
+        assert self._found is not None
+        return self._found[0]
+
     def run(self, deck: Deck, rundir: Path, timeout: float) -> Waveforms:
         """Run the deck's passes one after the other; all its files stay in `rundir`."""
         self.available()
-        passes = prepare(deck, self._options)
+        passes = prepare(deck, self.options)
         environment = self._environment(rundir)
         found: list[Result] = []
         bad: set[str] = set()
@@ -82,7 +93,7 @@ class NgspiceBatch:
             (rundir / one.deck_file).write_text(one.text, encoding="utf-8", newline="\n")
             completed = self._process(one, rundir, timeout - seconds, environment)
             seconds += completed.seconds
-            log = _log(completed)
+            log = tail(completed.stdout, completed.stderr)
             part = _judged(one, completed, deck, rundir, timeout)
             found += part
             bad |= invented(part, unrecognized(completed.stderr))
@@ -96,8 +107,7 @@ class NgspiceBatch:
     def _process(
         self, one: Pass, rundir: Path, timeout: float, environment: Mapping[str, str]
     ) -> Completed:
-        assert self._found is not None
-        program = self._found[0]
+        program = self.path
         flags = ["-n"] if self._spiceinit == "none" else []
         try:
             return run_process(
@@ -114,6 +124,19 @@ class NgspiceBatch:
                 raise
             raise SimulatorMissing(f"{program} is gone; {INSTALL}") from error
 
+    def start_file(self) -> str:
+        """What stands in the `.spiceinit` that a run in an empty directory reads."""
+        if self._spiceinit == "none":
+            return ""
+        if self._spiceinit:
+            candidates = [Path(self._spiceinit)]
+        else:
+            folders = [os.environ.get(name) for name in ("SPICE_USERINIT_DIR", "HOME")]
+            names = (".spiceinit", "spice.rc")
+            candidates = [Path(folder, name) for folder in folders if folder for name in names]
+        found = next((path for path in candidates if os.access(path, os.R_OK)), None)
+        return found.read_text(encoding="utf-8", errors="surrogateescape") if found else ""
+
     def _environment(self, rundir: Path) -> dict[str, str]:
         added = {"NGSPICE_MEAS_PRECISION": "16", "OMP_THREAD_LIMIT": "1", "LC_NUMERIC": "C"}
         if "HOME" not in os.environ:
@@ -122,6 +145,41 @@ class NgspiceBatch:
             shutil.copyfile(self._spiceinit, rundir / ".spiceinit")
             added["SPICE_USERINIT_DIR"] = str(rundir)
         return {**os.environ, **added}
+
+
+class Ngspice(NgspiceBatch):
+    """A `WarmSimulator`: `run` starts a process, `open` keeps circuits loaded in this one."""
+
+    name = "ngspice"
+
+    def open(self, rundir: Path, *, strict: bool) -> Session:
+        """See `WarmSimulator.open`. Raises OnlyCold where there is no libngspice to use."""
+        if _is_script(self.path):
+            # it may set licences, paths, a container: the library would go past all that
+            raise OnlyCold(f"{self.path} is a script: it is started for every simulation")
+        try:
+            from m3eda_plugins.ngspice_library import LibraryMissing, shared
+            from m3eda_plugins.ngspice_session import NgspiceSession
+        except ImportError as error:
+            raise OnlyCold(f"{error}{_COLD}") from error
+        try:
+            library = shared(rundir, self.start_file())
+        except LibraryMissing as error:
+            raise OnlyCold(f"{error}{_COLD}") from error
+        if library.version != self.available():
+            raise OnlyCold(
+                f"libngspice is {library.version} and the program {self.available()}{_COLD}"
+            )
+        session: Session = NgspiceSession(library, self.options, strict=strict)
+        return session
+
+
+def _is_script(path: str) -> bool:
+    try:
+        with open(path, "rb") as file:
+            return file.read(2) == b"#!"
+    except OSError:
+        return False
 
 
 def _version(path: str) -> str:
@@ -146,27 +204,22 @@ def _judged(
     one: Pass, completed: Completed, deck: Deck, rundir: Path, timeout: float
 ) -> list[Result]:
     """The results of a pass. Raises SimulationFailed where not all that it had to give is there."""
-    log = _log(completed)
+    log = tail(completed.stdout, completed.stderr)
     found = _read(rundir / one.raw_file)
     if completed.timed_out:
         reason = f"no result within {timeout:g} s{_progress(found)}"
         raise SimulationFailed(State.TIMEOUT, reason, log, rundir)
-    shortfall = gap(one, found, deck.text)
-    if not shortfall:
-        if reason := noiseless(one.analyses, found, deck.text):
-            raise SimulationFailed(State.VECTOR_MISSING, reason, log, rundir)
-        return found
+    died = ""
     if completed.signal:
-        reason = f"ngspice died of {completed.signal}: {shortfall}"
+        died = f"ngspice died of {completed.signal}"
         if completed.signal == "SIGXFSZ":
-            reason = f"ngspice wrote a file of more than {_LARGEST_FILE / 1e9:g} GB"
-        raise SimulationFailed(State.CRASH, reason, log, rundir)
-    printed = f"{completed.stdout}\n{completed.stderr}"
-    said = diagnose(printed, deck.text, one.meas)
-    state, reason = said or (State.CRASH, f"{shortfall}, and ngspice did not say why")
-    if state is State.NO_CONVERGENCE:
-        reason = f"{reason} ({shortfall})"
-    raise SimulationFailed(state, reason, log, rundir)
+            died = f"ngspice wrote a file of more than {_LARGEST_FILE / 1e9:g} GB"
+    try:
+        judge(one, found, deck.text, completed.stdout, completed.stderr, died)
+    except SimulationFailed as failure:
+        failure.log, failure.rundir = log, rundir
+        raise
+    return found
 
 
 def _read(path: Path) -> list[Result]:
@@ -182,10 +235,3 @@ def _progress(found: list[Result]) -> str:
     if last is None or last.kind != "tran" or not last.points:
         return ""
     return f": the transient had reached t = {float(last.plot.data[-1, 0]):.4g} s"
-
-
-def _log(completed: Completed) -> str:
-    """The tail of both streams, the errors last, about 2 kB."""
-    errors = completed.stderr.replace("\r", "\n").strip()[-_LOG_TAIL * 3 // 4 :]
-    output = completed.stdout.replace("\r", "\n").strip()[-(_LOG_TAIL - len(errors)) :]
-    return f"{output}\n{errors}".strip()

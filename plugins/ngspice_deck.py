@@ -57,6 +57,10 @@ class Pass:
     op_required: bool = False
     meas: tuple[str, ...] = ()
     """Results of `.meas` to look for, lower case."""
+    then: tuple[str, ...] = ()
+    """Commands behind `run`, where the deck has no control block of its own."""
+    newest_first: bool = False
+    """Whether results come in the order of ngspice's list of plots, as `write` has them."""
 
     @property
     def deck_file(self) -> str:
@@ -84,14 +88,23 @@ def cards(text: str) -> Iterator[Card]:
         yield current
 
 
-def prepare(deck: Deck, options: Mapping[str, Value] | None = None) -> tuple[Pass, ...]:
+def prepare(
+    deck: Deck,
+    options: Mapping[str, Value] | None = None,
+    *,
+    in_process: bool = False,
+    only_wanted: bool = False,
+) -> tuple[Pass, ...]:
     """The passes that give all that `deck` asks for; `options` become `.option` cards.
 
-    Raises SimulationFailed(PARSE_ERROR) where the netlist cannot be run as it is.
+    `in_process` leaves out the control blocks that write files, for a library whose vectors can be
+    read; `only_wanted` saves no other vectors. Raises SimulationFailed(PARSE_ERROR) where the
+    netlist cannot be run as it is.
     """
     netlist = tuple(cards(deck.text))
     _check(deck, netlist)
-    plan = _Plan(deck, netlist, dict(options or {}))
+    plan = _Plan(deck, netlist, dict(options or {}), in_process)
+    plan.only_wanted |= only_wanted
     return tuple(plan.passes())
 
 
@@ -157,13 +170,16 @@ def _check(deck: Deck, netlist: Iterable[Card]) -> None:
 class _Plan:
     """Divides the analyses of a netlist into passes and writes their decks."""
 
-    def __init__(self, deck: Deck, netlist: tuple[Card, ...], options: dict[str, Value]) -> None:
+    def __init__(
+        self, deck: Deck, netlist: tuple[Card, ...], options: dict[str, Value], in_process: bool
+    ) -> None:
         self._deck = deck
+        self._in_process = in_process
         self._options = options
         self._analyses = [card for card in netlist if card.kind not in (None, "op")]
         self._op_cards = [card for card in netlist if card.kind == "op"]
         self._ends = [card for card in netlist if card.text.lower() == ".end"]
-        self._own_save = any(re.match(r"\.save\b", c.text, re.IGNORECASE) for c in netlist)
+        self.only_wanted = any(re.match(r"\.save\b", c.text, re.IGNORECASE) for c in netlist)
         uic = all(c.kind == "tran" and c.text.lower().split()[-1] == "uic" for c in self._analyses)
         self._op_required = bool(self._op_cards or deck.device_values)
         self._op = self._op_required or not (uic and self._analyses)
@@ -198,10 +214,14 @@ class _Plan:
         added += [f".meas {measured} {ECHO}{name} param='{name}'" for name in names]
         if op and not beside_ac and not measured:
             added.append(".op")
-        added += self._control(stem, measured, values, op and not beside_ac)
+        op_apart = op and not beside_ac
+        if not self._in_process:
+            added += self._control(stem, measured, values, op_apart)
         off = [c for c in self._analyses if c not in analyses] + self._op_cards + self._ends
         text = "\n".join([*self._without(off), *added, ".end", ""])
-        return Pass(stem, text, tuple(analyses), op and self._op_required, names)
+        then = ("op",) if self._in_process and measured and op_apart else ()
+        required = op and self._op_required
+        return Pass(stem, text, tuple(analyses), required, names, then, bool(measured))
 
     def _without(self, off: Iterable[Card]) -> list[str]:
         lines = self._deck.text.splitlines()
@@ -221,11 +241,13 @@ class _Plan:
         A netlist with a `.save` of its own means to write less: it gets what measures ask for.
         """
         ports = any(card.kind == "sp" for card in self._analyses)  # S_2_1 cannot be saved alone
-        if ports or not self._own_save or self._deck.meas or not self._deck.vectors:
+        if ports or not self.only_wanted or self._deck.meas or not self._deck.vectors:
             return " ".join([".save all", *values])
         names = [save_name(s) for v in self._deck.vectors for s in sources(v)]
         plain = [name for name in names if not is_device_value(name)]
-        return " ".join([".save", *dict.fromkeys(plain), *values, *_NOISE])
+        quiet = self._in_process and all(card.kind != "noise" for card in self._analyses)
+        noise = () if quiet else _NOISE
+        return " ".join([".save", *dict.fromkeys(plain), *values, *noise])
 
     def _control(
         self, stem: str, measured: AnalysisKind | None, values: list[str], op: bool

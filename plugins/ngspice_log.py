@@ -21,6 +21,7 @@ _CONVERGENCE = re.compile(
     re.IGNORECASE,
 )
 _LONG = 120
+_TAIL = 2000
 _COMPLAINT = re.compile(r"(?:\w+ )?(?:error|warning)", re.IGNORECASE)
 _UNRECOGNIZED = re.compile(r"^Warning: unrecognized variable - (\S+)", re.MULTILINE)
 
@@ -71,6 +72,13 @@ def meas_results(stdout: str, wanted: Iterable[str]) -> dict[str, float]:
         same = full is not None and abs(full - short) <= 2e-6 * abs(short)
         results[name] = full if same and full is not None else short
     return results
+
+
+def tail(stdout: str, stderr: str) -> str:
+    """The tail of both streams, the errors last, about 2 kB."""
+    errors = stderr.replace("\r", "\n").strip()[-_TAIL * 3 // 4 :]
+    output = stdout.replace("\r", "\n").strip()[-(_TAIL - len(errors)) :]
+    return f"{output}\n{errors}".strip()
 
 
 def _located(deck_text: str, text: str, number: int = 0) -> str:

@@ -31,6 +31,7 @@ _WORDS = {"op": "operating point", "dc": "DC sweep", "ac": "AC analysis",
           "tran": "transient", "noise": "noise analysis", "sp": "S-parameter analysis"}  # fmt: skip
 _SWEEP = "sweep"
 _FLAT = re.compile(r"@([a-z])\.(x[^\[]*\.\1[^.\[]*\[)")
+COMPLEX = ("ac", "sp")
 _OVER_FREQUENCY = ("ac", "noise", "sp")
 
 
@@ -107,15 +108,14 @@ def invented(found: Iterable[Result], counts: Mapping[str, int]) -> set[str]:
 
 def analyses(found: Iterable[Result], deck: Deck, bad: set[str]) -> list[Analysis]:
     """The wanted vectors of each result under the names they were asked for by."""
-    wanted = (*deck.vectors, *deck.device_values) if deck.vectors else ()
-    every = () if deck.vectors else deck.device_values
-    made = [_analysis(result, wanted, every, bad) for result in found]
+    made = [_analysis(result, *wanted_columns(result, deck, bad)) for result in found]
     return [analysis for analysis in made if analysis.vectors]
 
 
-def _analysis(
-    result: Result, wanted: tuple[str, ...], extra: tuple[str, ...], bad: set[str]
-) -> Analysis:
+def wanted_columns(result: Result, deck: Deck, bad: set[str]) -> tuple[str, dict[str, int]]:
+    """The scale's name, and by the names they were asked for the columns of wanted vectors."""
+    wanted = (*deck.vectors, *deck.device_values) if deck.vectors else ()
+    extra = () if deck.vectors else deck.device_values
     columns = {canonical(name): i for i, name in enumerate(result.plot.names)}
     # in AC and noise plots ngspice stores no small-signal value of a device but leftovers
     usable = result.kind not in _OVER_FREQUENCY
@@ -131,6 +131,10 @@ def _analysis(
     if scale:
         first = canonical(result.plot.names[0])
         chosen = {scale: 0, **{k: c for k, c in chosen.items() if k != first}}
+    return scale, chosen
+
+
+def _analysis(result: Result, scale: str, chosen: dict[str, int]) -> Analysis:
     vectors = {name: _column(result, column, name == scale) for name, column in chosen.items()}
     units = {name: _unit(result, name, column) for name, column in chosen.items()}
     return Analysis(result.kind, vectors, scale, {k: unit for k, unit in units.items() if unit})
@@ -152,7 +156,7 @@ def _chosen(names: Mapping[str, int], wanted: Iterable[str]) -> Iterable[tuple[s
 def _column(result: Result, column: int, is_scale: bool) -> NDArray[Any]:
     # a copy: the raw file is mapped into memory and goes away
     values = np.ascontiguousarray(result.plot.data[:, column])
-    if is_scale or result.kind not in ("ac", "sp"):
+    if is_scale or result.kind not in COMPLEX:
         values = np.ascontiguousarray(values.real)
     # a .spiceinit with `set sqrnoise` has noise as a power
     power = result.kind == "noise" and not is_scale and "^2" in result.plot.name

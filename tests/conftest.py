@@ -5,13 +5,13 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 from m3eda.cli import run
-from tests.helpers import CountingNgspice, changed, write_rc
+from tests.helpers import CountingNgspice, changed, mount, write_rc
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -51,6 +51,17 @@ def counted(tmp_path: Path) -> CountingNgspice:
 
 
 @pytest.fixture
+def disk(tmp_path: Path) -> Iterator[Path]:
+    """A small disk of 144 kB."""
+    place = tmp_path / "disk"
+    place.mkdir()
+    if mount("-t", "tmpfs", "-o", "size=144k", "tmpfs", str(place)):
+        pytest.skip("needs the right to mount a small tmpfs")
+    yield place
+    subprocess.run(["umount", str(place)], timeout=10, check=True)
+
+
+@pytest.fixture
 def here(
     rc: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> Callable[..., subprocess.CompletedProcess[str]]:
@@ -69,9 +80,11 @@ def here(
 
 @pytest.fixture(autouse=True)
 def _clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Tests see neither the user's choice of plugins nor his colours."""
-    for name in ("M3EDA_PLUGINS", "NO_COLOR", "FORCE_COLOR"):
+    """Tests see neither the user's choice of plugins nor his colours nor his cache."""
+    for name in ("M3EDA_PLUGINS", "NO_COLOR", "FORCE_COLOR", "M3EDA_CACHE"):
         monkeypatch.delenv(name, raising=False)
+    # what a test simulates must not depend on what ran before it
+    monkeypatch.setenv("M3EDA_CACHE_SIZE", "0")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

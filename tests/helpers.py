@@ -172,6 +172,15 @@ class CountingNgspice:
         return Counter(self.log.read_text().splitlines() if self.log.exists() else ())
 
 
+def mount(*arguments: str) -> int:
+    """The exit code of `mount`; 1 where there is no such program."""
+    try:
+        done = subprocess.run(["mount", *arguments], capture_output=True, timeout=10, check=False)
+    except OSError:
+        return 1
+    return done.returncode
+
+
 def trials(run: Path, segment: int = 1) -> list[tuple[Any, Any]]:
     """Sizing and measures of each trial of a recipe in a run directory, in order."""
     with Ledger(run, read_only=True) as ledger:

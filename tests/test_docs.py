@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from m3eda_plugins import agents, measures, ngspice, ngspice_batch
+from m3eda_plugins import agents, measures, ngspice, ngspice_batch, pyspice
 from pydantic import BaseModel
 
 from m3eda import hookspecs
@@ -159,7 +159,10 @@ def test_defaults_of_agent_options_are_as_documented():
             assert re.search(rf"^\| `{option}` \| `?{shown}`? \|", text, re.M), (agent, option)
 
 
-@pytest.mark.parametrize("simulator", registered(ngspice.register_simulators))
+@pytest.mark.parametrize(
+    "simulator",
+    [name for each in (ngspice, pyspice) for name in registered(each.register_simulators)],
+)
 def test_simulators_are_documented(simulator):
     assert len(section(page("simulators.md"), f"`{simulator}`")) > 20
 

@@ -9,7 +9,6 @@ import sqlite3
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 
@@ -17,30 +16,11 @@ import pytest
 
 from m3eda.cli import run
 from m3eda.ledger import Ledger
-from tests.helpers import changed, m3eda, only_line, started, trials
+from tests.helpers import changed, m3eda, mount, only_line, started, trials
 
 pytestmark = pytest.mark.simulator
 
 NOT_MET, BAD_INPUT, SIMULATOR, STORAGE, INTERRUPTED = 1, 2, 3, 4, 130
-
-
-@pytest.fixture
-def disk(tmp_path: Path) -> Iterator[Path]:
-    """A small disk of 144 kB."""
-    place = tmp_path / "disk"
-    place.mkdir()
-    if mount("-t", "tmpfs", "-o", "size=144k", "tmpfs", str(place)):
-        pytest.skip("needs the right to mount a small tmpfs")
-    yield place
-    subprocess.run(["umount", str(place)], timeout=10, check=True)
-
-
-def mount(*arguments: str) -> int:
-    try:
-        done = subprocess.run(["mount", *arguments], capture_output=True, timeout=10, check=False)
-    except OSError:
-        return 1
-    return done.returncode
 
 
 # the simulator
@@ -123,8 +103,8 @@ def test_a_read_only_disk(rc, disk, counted):
 
 def test_a_run_that_fills_the_disk_goes_on_once_there_is_room(hopeless, disk, counted):
     changed(hopeless, "budget: 40", "budget: 70")
-    m3eda("size", "design.yaml", "--run-dir", "whole", cwd=hopeless)
-    command = ("size", "design.yaml", "--run-dir", disk / "run")
+    m3eda("size", "design.yaml", "--cold", "--run-dir", "whole", cwd=hopeless)
+    command = ("size", "design.yaml", "--cold", "--run-dir", disk / "run")
     for _ in range(2):  # the second finds the disk as full as the first has left it
         done = m3eda(*command, cwd=hopeless, PATH=counted.path)
         assert only_line(done) == (
@@ -142,9 +122,17 @@ def test_a_run_that_fills_the_disk_goes_on_once_there_is_room(hopeless, disk, co
     assert sum(counted.decks.values()) <= 72
 
 
+def test_a_warm_simulator_needs_no_room(hopeless, disk):
+    (disk / "fill").write_bytes(b"x" * 143_000)
+    done = m3eda("size", "design.yaml", "--budget", 3, cwd=hopeless, TMPDIR=str(disk))
+    assert done.returncode == NOT_MET
+    with Ledger(hopeless / "runs/rc", read_only=True) as ledger:
+        assert {t.results["nominal"].state.value for t in ledger.trials(1)} == {"complete"}
+
+
 def test_no_room_for_the_simulator_is_no_fault_of_the_sizing(hopeless, disk):
     (disk / "fill").write_bytes(b"x" * 134_000)
-    command = ("size", "design.yaml", "--budget", 3)
+    command = ("size", "design.yaml", "--budget", 3, "--cold")
     done = m3eda(*command, cwd=hopeless, TMPDIR=str(disk))
     assert only_line(done).startswith(f"{disk}")
     assert "the disk is full" in done.stderr or "No space left" in done.stderr
@@ -206,11 +194,12 @@ def cut(path: Path, size: int) -> None:
 
 @pytest.mark.parametrize("part", [0.0, 0.4, 0.9])
 def test_a_ledger_cut_off_is_salvaged_and_the_rest_simulated_again(hopeless, counted, part):
-    m3eda("size", "design.yaml", "--run-dir", "whole", cwd=hopeless)
+    command = ("size", "design.yaml", "--cold", "--run-dir")
+    m3eda(*command, "whole", cwd=hopeless)
     shutil.copytree(hopeless / "whole", hopeless / "run")
     ledger = hopeless / "run" / "ledger.sqlite"
     cut(ledger, int(part * ledger.stat().st_size) // 512 * 512 + 100 * (part > 0))
-    done = m3eda("size", "design.yaml", "--run-dir", "run", cwd=hopeless, PATH=counted.path)
+    done = m3eda(*command, "run", cwd=hopeless, PATH=counted.path)
     assert done.returncode == NOT_MET, done.stderr
     assert trials(hopeless / "run") == trials(hopeless / "whole")
     assert set(counted.decks.values()) <= {1}
@@ -246,7 +235,7 @@ def test_a_ledger_of_a_later_version_is_left_alone(hopeless):
     with closing(sqlite3.connect(path)) as connection, connection:
         connection.execute("UPDATE meta SET value = '99' WHERE key = 'format'")
     done = m3eda("size", "design.yaml", "--run-dir", "run", cwd=hopeless)
-    assert "ledger format 99, this m3eda reads format 1" in only_line(done)
+    assert "ledger format 99, this m3eda reads formats 1 and 2" in only_line(done)
     assert done.returncode == STORAGE
 
 

@@ -20,8 +20,8 @@ NOT_MET, BAD_INPUT, SIMULATOR, STORAGE, INTERRUPTED = 1, 2, 3, 4, 130
 
 def test_a_run_killed_again_and_again_ends_like_one_left_alone(hopeless, counted):
     changed(hopeless, "budget: 40", "budget: 60")
-    m3eda("size", "design.yaml", "--run-dir", "whole", cwd=hopeless)
-    command = ("size", "design.yaml", "--run-dir", "cut", "--stream")
+    m3eda("size", "design.yaml", "--cold", "--run-dir", "whole", cwd=hopeless)
+    command = ("size", "design.yaml", "--cold", "--run-dir", "cut", "--stream")
     rng, kills, seen = random.Random(1), 0, 0
     for _ in range(5):
         with started(*command, cwd=hopeless, PATH=counted.path) as child:

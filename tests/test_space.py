@@ -144,3 +144,65 @@ def test_without_a_start_the_centre_is_that_of_the_cube():
     space = space_of(PARAMETERS[3])
     assert space.start() is None
     np.testing.assert_allclose(space.centre(), [0.5])
+
+
+GOLDEN_PARAMETERS = (
+    *PARAMETERS,
+    Parameter("k", minimum=1, maximum=100, step=1),
+    Parameter("l", minimum=1e-6, maximum=9e-6, start=3.3e-6),
+    Parameter("g", minimum=1e-3, maximum=1.0, scale="log", start=0.025),
+    Parameter("e6", choices=(1e3, 1.5e3, 2.2e3, 3.3e3, 4.7e3, 6.8e3), series="E6"),
+)
+GOLDEN_POINTS = [
+    [0.0] * 12, [1.0] * 12, [-0.25, 1.25] * 6, [0.5] * 12,
+    *([((7 * i + 3 * j + 1) * 37 % 101) / 101 for j in range(12)] for i in range(6)),
+]  # fmt: skip
+GOLDEN_SIZINGS = [
+    [1e-07, 1.0, 1e-13, -0.5, 1.0, 1000.0, "lvt", 2.0, 1.0, 1e-06, 0.001, 1000.0],
+    [0.0001, 99.0, 9.9e-12, 0.5, 9.0, 4700.0, "hvt", 2.0, 100.0, 9e-06, 1.0, 6800.0],
+    [1e-07, 99.0, 1e-13, 0.5, 1.0, 4700.0, "lvt", 2.0, 1.0, 9e-06, 0.001, 6800.0],
+    [3.16227766017e-06, 10.0, 1e-12, 0.0, 5.0, 2200.0, "svt", 2.0, 51.0, 5e-06, 0.0316227766017,
+     3300.0],
+    [1.25605859883e-06, 8.0, 1.3e-12, 0.163366336634, 9.0, 4700.0, "hvt", 2.0, 17.0,
+     3.05940594059e-06, 0.0117302408872, 2200.0],
+    [6.19554060888e-05, 1.0, 2e-13, -0.272277227723, 5.0, 2200.0, "svt", 2.0, 73.0,
+     7.57425742574e-06, 0.578597080074, 1000.0],
+    [3.05596597738e-06, 15.0, 2.4e-12, 0.292079207921, 9.0, 4700.0, "lvt", 2.0, 29.0,
+     4.08910891089e-06, 0.0285394464009, 3300.0],
+    [1.50736289929e-07, 2.0, 3e-13, -0.143564356436, 5.0, 2200.0, "svt", 2.0, 85.0,
+     8.60396039604e-06, 0.00140771536691, 1000.0],
+    [7.43510538726e-06, 28.0, 4.4e-12, 0.420792079208, 1.0, 1000.0, "lvt", 2.0, 42.0,
+     5.11881188119e-06, 0.0694359142921, 4700.0],
+    [3.66738441987e-07, 4.0, 6e-13, -0.0148514851485, 7.0, 4700.0, "hvt", 2.0, 98.0,
+     1.63366336634e-06, 0.00342494392468, 1500.0],
+]  # fmt: skip
+"""What a run's sizings are made of: another digit here, and no run can be taken up again."""
+
+
+def test_sizings_are_those_of_ever():
+    space = space_of(*GOLDEN_PARAMETERS)
+    one = [list(space.sizing(point).values()) for point in GOLDEN_POINTS]
+    assert one == GOLDEN_SIZINGS
+    assert [list(sizing.values()) for sizing in space.sizings(GOLDEN_POINTS)] == GOLDEN_SIZINGS
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 7, 50])
+def test_many_points_at_once_give_what_one_gives(count):
+    space = space_of(*GOLDEN_PARAMETERS)
+    points = np.random.default_rng(count).uniform(-0.1, 1.1, (count, space.dimension))
+    assert space.sizings(points) == [space.sizing(point) for point in points]
+    assert space.sizings(points) == [
+        {axis.name: axis.value(x) for axis, x in zip(space.axes, point, strict=True)}
+        for point in points
+    ]
+    np.testing.assert_array_equal(space.snap(points), [space.snap(p)[0] for p in points])
+    assert space.keys(points) == [space.keys(point)[0] for point in points]
+
+
+def test_a_point_of_another_length_is_an_error():
+    with pytest.raises(ValueError, match="2 coordinates, not 1"):
+        space_of(PARAMETERS[0]).sizing([0.1, 0.2])
+
+
+def test_points_of_a_space_without_axes_are_empty_sizings():
+    assert space_of(Parameter("fixed", value=1.0)).sizings(np.empty((3, 0))) == [{}, {}, {}]

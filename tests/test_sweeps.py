@@ -8,7 +8,7 @@ import math
 import pytest
 
 from m3eda.design.types import Limits, Spec
-from m3eda.ledger import decode_result, encode_result
+from m3eda.simulate.encoding import decode_result, encode_result
 from m3eda.simulate.trial import CornerResult, Sweep, score
 from tests.helpers import changed, m3eda, only_line, trials
 

@@ -11,6 +11,9 @@ from m3eda.design.types import Design, Parameter, Sizing
 from m3eda.errors import M3edaError, PluginError, cause
 from m3eda.simulate.trial import Trial
 
+_GOOD_KEPT = 10_000
+"""Values of one grid that are known to be on it."""
+
 
 def make_agent(factory: AgentFactory, design: Design) -> Agent:
     """The agent that `design` names, guarded. Raises PluginError where it cannot be built."""
@@ -45,6 +48,7 @@ class GuardedAgent:
         self._agent = agent
         self._name = design.agent.name
         self._free = {parameter.name: parameter for parameter in design.free}
+        self._checks = [(name, _Check(parameter)) for name, parameter in self._free.items()]
 
     def ask(self, n: int) -> list[Sizing]:
         """The agent's proposals. Raises PluginError where one is no sizing of this design."""
@@ -86,14 +90,13 @@ class GuardedAgent:
         return remark(self._agent, "doubt")
 
     def _check(self, sizing: Mapping[str, Any]) -> None:
-        missing = [name for name in self._free if name not in sizing]
-        unknown = [str(name) for name in sizing if name not in self._free]
-        if missing or unknown:
+        if sizing.keys() != self._free.keys():
             given = ", ".join(map(str, sizing)) or "nothing"
             raise self._wrong(f"values for {given}", f"one for each of {', '.join(self._free)}")
-        for name, parameter in self._free.items():
-            if not allowed(parameter, sizing[name]):
-                raise self._wrong(f"{name} = {sizing[name]!r}", _allowed_text(parameter))
+        for name, check in self._checks:
+            if not check(sizing[name]):
+                right = _allowed_text(self._free[name])
+                raise self._wrong(f"{name} = {sizing[name]!r}", right)
 
     def _wrong(self, what: str, right: str) -> PluginError:
         return PluginError(f"agent {self._name}: ask() gave {what} (expected {right})")
@@ -128,6 +131,27 @@ def allowed(parameter: Parameter, value: Any) -> bool:
         return False
     steps = float(value - low) / parameter.step if parameter.step else 0.0
     return abs(steps - round(steps)) < 1e-3
+
+
+class _Check:
+    """`allowed` for one parameter, that takes the usual proposals without a closer look."""
+
+    def __init__(self, parameter: Parameter) -> None:
+        self._parameter = parameter
+        self._good = set(parameter.choices)
+        loose = not parameter.choices and not parameter.step
+        self._low = parameter.minimum if loose and parameter.minimum is not None else math.inf
+        self._high = parameter.maximum if loose and parameter.maximum is not None else -math.inf
+
+    def __call__(self, value: Any) -> bool:
+        # an equal number of another type would be written otherwise
+        if type(value) is float and (self._low <= value <= self._high or value in self._good):
+            return True
+        if not allowed(self._parameter, value):
+            return False
+        if self._parameter.step and type(value) is float and len(self._good) < _GOOD_KEPT:
+            self._good.add(value)
+        return True
 
 
 def _is_number(value: Any) -> bool:

@@ -13,7 +13,7 @@ from numpy.typing import ArrayLike
 
 from m3eda.agents.margins import signed_log
 from m3eda.design.space import Axis, FloatArray, Space
-from m3eda.design.types import Design, Sizing
+from m3eda.design.types import Design, Sizing, Value
 from m3eda.errors import DesignError, Mistake
 from m3eda.simulate.trial import Trial
 
@@ -62,8 +62,10 @@ class History:
         """Trials told, except those whose sizing does not belong to this space."""
         self._seed = seed
         self._rows: list[FloatArray] = []
-        self._told: set[bytes] = set()
-        self._asked: set[bytes] = set()
+        self._known: set[bytes] = set()
+        """Keys of the points told or asked."""
+        self._proposed: set[tuple[Value, ...]] = set()
+        """The values of sizings asked: their keys are known without a closer look."""
 
     @property
     def points(self) -> FloatArray:
@@ -73,7 +75,7 @@ class History:
     @property
     def known(self) -> int:
         """Number of distinct points told or asked."""
-        return len(self._told | self._asked)
+        return len(self._known)
 
     @property
     def exhausted(self) -> bool:
@@ -89,10 +91,22 @@ class History:
             except (KeyError, ValueError):
                 continue  # from a design with other parameters or choices
             self._rows.append(point)
-            self._told.update(self.space.keys(point))
             self.trials.append(trial)
             taken.append((trial, point))
+        if taken:
+            self._known.update(self.space.keys([point for _, point in taken]))
         return taken
+
+    def hear(self, trials: Sequence[Trial]) -> None:
+        """Remember which sizings `trials` had and nothing else: for agents that need no points."""
+        names = self.space.names
+        for trial in trials:
+            try:
+                values = tuple([trial.sizing[name] for name in names])
+                if values not in self._proposed:
+                    self._known.update(self.space.keys(self.space.unit(trial.sizing)))
+            except (KeyError, ValueError):
+                continue  # from a design with other parameters or choices
 
     def new_of(self, points: ArrayLike) -> FloatArray:
         """The rows of `points`, shape (n, d), that are neither known nor repeated, snapped."""
@@ -100,24 +114,39 @@ class History:
         seen: set[bytes] = set()
         kept = []
         for row, key in zip(rows, self.space.keys(rows), strict=True):
-            if key not in self._told and key not in self._asked and key not in seen:
+            if key not in self._known and key not in seen:
                 seen.add(key)
                 kept.append(row)
         return np.array(kept).reshape(len(kept), self.space.dimension)
 
     def propose(self, points: FloatArray) -> list[Sizing]:
         """Mark snapped unit points, shape (n, d), as asked and turn them into sizings."""
-        self._asked.update(self.space.keys(points))
-        return [self.space.sizing(point) for point in points]
+        return self.mark(self.space.keys(points), self.space.sizings(points))
+
+    def mark(self, keys: Sequence[bytes], sizings: list[Sizing]) -> list[Sizing]:
+        """Mark `sizings`, with their keys, as asked."""
+        self._known.update(keys)
+        self._proposed.update(tuple(sizing.values()) for sizing in sizings)
+        return sizings
+
+    def are_new(self, keys: Sequence[bytes]) -> bool:
+        """True where no key is known or repeated."""
+        return self._known.isdisjoint(keys) and len(set(keys)) == len(keys)
 
     def rng(self, *more: int) -> np.random.Generator:
         """A generator that depends on the seed, the points known and `more`."""
-        return np.random.default_rng([self._seed, self.known, *more])
+        return self.rng_at(self.known, *more)
+
+    def rng_at(self, known: int, *more: int) -> np.random.Generator:
+        """As `rng` will be once `known` points are."""
+        return np.random.default_rng([self._seed, known, *more])
 
     def start(self) -> FloatArray:
         """The designer's own start while it is new, shape (1, d), else shape (0, d)."""
         start = self.space.start()
-        return self.new_of(np.empty((0, self.space.dimension)) if start is None else start)
+        if start is None or self.space.keys(start)[0] in self._known:
+            return np.empty((0, self.space.dimension))
+        return start[None, :]
 
     def draw(self, n: int) -> FloatArray:
         """Up to `n` distinct new points, uniform in the cube; fewer where the space runs out."""

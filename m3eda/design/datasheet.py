@@ -10,7 +10,7 @@ from m3eda.design.problems import Problems
 from m3eda.design.references import check_calls, check_cycles, check_names
 from m3eda.design.scalars import Number
 from m3eda.design.schema import LimitsEntry, MeasureEntry, ObjectiveEntry, SpecEntry
-from m3eda.design.scoring import bounds
+from m3eda.design.scoring import bounds, met
 from m3eda.design.types import NOMINAL, Corner, Limits, Measure, Objective, Spec
 from m3eda.design.yamlfile import KeyPath, nearest
 from m3eda.units import format_engineering, same_unit
@@ -159,8 +159,23 @@ class Specs:
                 continue
             unit = measure.unit or self._written_unit(entry)
             corners = self._at_corners(path, entry, unit)
-            built[name] = Spec(name, limits, entry.weight, unit, corners, entry.description)
+            built[name] = Spec(name, limits, entry.weight, unit, corners, entry.description,
+                               _value(entry.failed))  # fmt: skip
+            self._check_failed(path, entry, built[name])
         return built
+
+    def _check_failed(self, path: KeyPath, entry: SpecEntry, spec: Spec) -> None:
+        """What does not work must not pass anywhere."""
+        if entry.failed is None or spec.failed is None:
+            return
+        self._check_unit((*path, "failed"), entry.failed, spec.unit)
+        for corner, limits in {"": spec.limits, **spec.corners}.items():
+            if limits != Limits() and met(spec.failed, limits):
+                at = f" at '{corner}'" if corner else ""
+                value = format_engineering(spec.failed, spec.unit)
+                self.problems.add((*path, "failed"), f"{value} meets the limits{at}, and what does "
+                                  "not work would pass", "give a value outside them")  # fmt: skip
+                return
 
     def _at_corners(self, path: KeyPath, entry: SpecEntry, unit: str) -> dict[str, Limits]:
         """Limits by corner name: a process's for each of its corners, then the corners' own."""
@@ -198,15 +213,17 @@ class Specs:
             number = getattr(entry, word)
             relative = word == "tolerance" and number is not None and number.unit == "%"
             own = self.problems.document.at((*path, word)) is not None
-            if number is None or not number.unit or not wanted or relative or not own:
-                continue
-            if not same_unit(number.unit, wanted):
-                self.problems.add((*path, word), f"is in {number.unit}, but {path[1]} is in "
-                                  f"{wanted}", f"write it in {wanted}")  # fmt: skip
+            if number is not None and not relative and own:
+                self._check_unit((*path, word), number, wanted)
         limits = Limits(_value(entry.min), _value(entry.max), _value(entry.target),
                         self._tolerance(entry))  # fmt: skip
         self._check_limits(path, limits, wanted)
         return limits
+
+    def _check_unit(self, path: KeyPath, number: Number, wanted: str) -> None:
+        if number.unit and wanted and not same_unit(number.unit, wanted):
+            self.problems.add(path, f"is in {number.unit}, but {path[1]} is in {wanted}",
+                              f"write it in {wanted}")  # fmt: skip
 
     @staticmethod
     def _tolerance(entry: LimitsEntry) -> float | None:

@@ -1,22 +1,18 @@
 """Expressions of the design file: arithmetic over names, waveforms and functions, never `eval`.
 
 `Expression.parse` reads SPICE's spelling (`tokens.py`) into Python's syntax tree, of which only
-arithmetic is allowed; simpleeval evaluates it.
+arithmetic is allowed, and makes functions of that (`compiled.py`).
 """
 
 from __future__ import annotations
 
 import ast
-import math
-import operator
-import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any
 
-import simpleeval
-
+from m3eda.design.compiled import CONSTANTS, MATH_FUNCTIONS, Scope, compiled
 from m3eda.design.functions import FunctionTable
 from m3eda.design.tokens import WAVE, ExpressionError, Translation
 
@@ -28,70 +24,6 @@ MAX_DEPTH = 150
 _ALLOWED = (ast.BinOp, ast.UnaryOp, ast.Call, ast.keyword, ast.Name, ast.Constant, ast.Add,
             ast.Sub, ast.Mult, ast.Div, ast.Pow, ast.UAdd, ast.USub)  # fmt: skip
 _NO_FUNCTIONS: FunctionTable = MappingProxyType({})
-
-
-def _elementwise(name: str, scalar: Callable[[float], float]) -> Callable[[Any], Any]:
-    """A function of a number by `math`, of anything else (a waveform) by NumPy's ufunc `name`."""
-
-    def function(x: Any) -> Any:
-        if not isinstance(x, (int, float)):
-            import numpy as np
-
-            return getattr(np, name)(x)
-        try:
-            return scalar(x)
-        except ValueError as error:
-            raise ExpressionError(f"{name} of {x:g} does not exist") from error
-
-    return function
-
-
-def _extreme(name: str, scalar: Callable[..., float]) -> Callable[..., Any]:
-    """Least or largest of several numbers, or of one waveform by its method `name`."""
-
-    def function(*values: Any) -> Any:
-        if len(values) == 1 and not isinstance(values[0], (int, float)):
-            return getattr(values[0], name)()
-        return scalar(values)
-
-    return function
-
-
-def _power(base: Any, exponent: Any) -> Any:
-    real = isinstance(base, (int, float)) and isinstance(exponent, (int, float))
-    if real and base < 0.0 and not float(exponent).is_integer():
-        raise ExpressionError(f"{base:g} to the power of {exponent:g} does not exist")
-    return base**exponent
-
-
-_LOG10 = _elementwise("log10", math.log10)
-
-MATH_FUNCTIONS: Mapping[str, Callable[..., Any]] = MappingProxyType(
-    {
-        "abs": abs,
-        "min": _extreme("min", min),
-        "max": _extreme("max", max),
-        "sqrt": _elementwise("sqrt", math.sqrt),
-        "exp": _elementwise("exp", math.exp),
-        "ln": _elementwise("log", math.log),
-        "log": _elementwise("log", math.log),
-        "log10": _LOG10,
-        "db": lambda x: 20.0 * _LOG10(abs(x)),
-    }
-)
-"""Functions every expression has: `log` is natural, `db` is 20 log10 |x|."""
-
-CONSTANTS: Mapping[str, float] = MappingProxyType({"pi": math.pi})
-
-_OPERATORS: Mapping[type, Callable[..., Any]] = {
-    ast.Add: operator.add,
-    ast.Sub: operator.sub,
-    ast.Mult: operator.mul,
-    ast.Div: operator.truediv,
-    ast.Pow: _power,
-    ast.UAdd: operator.pos,
-    ast.USub: operator.neg,
-}
 
 
 @dataclass(frozen=True)
@@ -113,8 +45,8 @@ class Expression:
     """Each call: the function, its number of arguments and its keywords."""
     columns: Mapping[str, int] = field(compare=False)
     """0-based column of the first use of each name and call."""
-    _tree: ast.expr = field(compare=False, repr=False)
-    _waves: Mapping[str, tuple[str, ...]] = field(compare=False, repr=False)
+    compute: Callable[[Scope], Any] = field(compare=False, repr=False)
+    """Its value in a scope, as `evaluate` gives it but for what that makes of errors and ints."""
 
     @classmethod
     def parse(cls, text: str, functions: FunctionTable = _NO_FUNCTIONS) -> Expression:
@@ -142,8 +74,7 @@ class Expression:
             outermost=next(iter(visitor.calls)) if whole else "",
             shapes=tuple(visitor.shapes),
             columns=visitor.columns,
-            _tree=tree,
-            _waves=waves,
+            compute=compiled(tree, waves),
         )
 
     def evaluate(
@@ -151,58 +82,35 @@ class Expression:
         names: Mapping[str, Any],
         functions: Mapping[str, Callable[..., Any]],
         vector: Callable[[str], Any],
+        shared: dict[str, Any] | None = None,
     ) -> Any:
         """The expression's value: a float, or what `vector` and `functions` made of it.
 
-        `vector(name)` gives a waveform that supports arithmetic. Raises ExpressionError where
-        arithmetic has no result (a division by zero, the root of a negative number); what
-        `vector` and `functions` raise passes through, TypeError excepted.
+        `vector(name)` gives a waveform that supports arithmetic. `shared` keeps what is made of
+        waveforms for other expressions that are given the same names, functions and vectors.
+        Raises ExpressionError where arithmetic has no result (a division by zero, the root of a
+        negative number); what `vector` and `functions` raise passes through, TypeError excepted.
         """
-        known = {**CONSTANTS, **{name: names[name] for name in self.names if name in names}}
-        for placeholder, nodes in self._waves.items():
-            wave = vector(nodes[0])
-            known[placeholder] = wave - vector(nodes[1]) if len(nodes) > 1 else wave
-        called = {}
         for name in self.calls:
-            called[name] = functions[name] if name in functions else MATH_FUNCTIONS.get(name)
-            if called[name] is None:
+            if name not in functions and name not in MATH_FUNCTIONS:
                 raise ExpressionError(f"no function is called '{name}'", self.columns[name])
-        return self._run(known, called)
-
-    def _run(self, names: dict[str, Any], functions: dict[str, Any]) -> Any:
-        evaluator = _evaluator()
-        outer = evaluator.names, evaluator.functions  # a function may evaluate another expression
-        evaluator.names, evaluator.functions = names, functions
+        scope = Scope(names, functions, vector, {} if shared is None else shared)
         try:
-            result = evaluator.eval(self.text, self._tree)
-            return float(result) if type(result) is int else result
-        except ZeroDivisionError as error:
-            raise ExpressionError("divides by zero") from error
-        except OverflowError as error:
-            raise ExpressionError("the result is too large") from error
-        except simpleeval.NameNotDefined as error:
-            raise ExpressionError(f"'{error.name}' has no value") from error
-        except (simpleeval.InvalidExpression, TypeError) as error:
-            raise ExpressionError(f"cannot be evaluated: {error}") from error
-        finally:
-            evaluator.names, evaluator.functions = outer
+            result = self.compute(scope)
+        except (ArithmeticError, TypeError) as error:
+            raise explained(error) from error
+        return float(result) if type(result) is int else result
 
 
-class _ThreadState(threading.local):
-    evaluator: Any = None
-
-
-_STATE = _ThreadState()
-
-
-def _evaluator() -> Any:
-    """This thread's evaluator: simpleeval keeps the names in itself, and is slow to build."""
-    if _STATE.evaluator is None:
-        evaluator = simpleeval.SimpleEval(operators=_OPERATORS, functions={}, names={})
-        kept = (ast.BinOp, ast.UnaryOp, ast.Call, ast.keyword, ast.Name, ast.Constant)
-        evaluator.nodes = {node: evaluator.nodes[node] for node in kept}
-        _STATE.evaluator = evaluator
-    return _STATE.evaluator
+def explained(error: Exception) -> Exception:
+    """The ExpressionError for what arithmetic raised; other errors are themselves."""
+    if isinstance(error, ZeroDivisionError):
+        return ExpressionError("divides by zero")
+    if isinstance(error, OverflowError):
+        return ExpressionError("the result is too large")
+    if isinstance(error, TypeError):
+        return ExpressionError(f"cannot be evaluated: {error}")
+    return error
 
 
 class _Visitor:

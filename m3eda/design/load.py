@@ -300,7 +300,7 @@ class _Loader:
                 self.problems.add(("simulator", "options", name), "must be a number or a word")
             else:
                 options[name] = str(value).lower() if isinstance(value, bool) else value
-        return SimulatorChoice(entry.name, options, entry.timeout)
+        return SimulatorChoice(entry.name, options, entry.timeout, entry.licences)
 
     def _failures(self) -> FailurePolicy:
         entry = self.file.failures

@@ -158,6 +158,11 @@ class SpecEntry(LimitsEntry):
     weight: Real = Field(
         default=1.0, gt=0, description="Weight in the reward that guides the search."
     )
+    failed: Number | None = Field(
+        default=None,
+        description="What the measure counts as where it does not exist, by a failed simulation or "
+        "by itself: a value outside the limits. Without it such a spec is wholly missed.",
+    )
     corners: dict[Word, LimitsEntry] = Field(
         default={},
         description="Limits of its own at a corner, or at all corners of a process, by name; they "
@@ -248,6 +253,9 @@ class SimulatorEntry(Entry):
     )
     timeout: Real = Field(
         default=60.0, gt=0, description="Seconds that one simulator run may take."
+    )
+    licences: Whole = Field(
+        default=0, ge=0, description="Largest number of simulators at once; 0 for no limit."
     )
 
 

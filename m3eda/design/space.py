@@ -8,23 +8,44 @@ numbers) are spread evenly by rank, so an E-series is logarithmic by itself.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from m3eda.design.ranges import FloatArray, Ranges, levels
 from m3eda.design.types import Design, Parameter, Sizing, Value
 
-FloatArray = NDArray[np.float64]
-
+__all__ = ["Axis", "FloatArray", "Space", "tidy"]
 
 _DIGITS = 9
 """Decimals of a continuous unit coordinate by which two points are told apart."""
+_KEPT = 100_000
+"""Values of one grid that are kept at most."""
 
 
 def tidy(value: float) -> float:
     """`value` rounded to 12 significant digits, so that 37 steps of 0.1p read 3.7e-12."""
     return float(f"{value:.12g}")
+
+
+class _Grid(dict[float, float]):
+    """Steps from the minimum of a range -> values, kept from the first use on."""
+
+    def __init__(self, parameter: Parameter) -> None:
+        super().__init__()
+        self._parameter = parameter
+
+    def __missing__(self, index: float) -> float:
+        low, high = self._parameter.minimum, self._parameter.maximum
+        step = self._parameter.step
+        assert low is not None
+        assert high is not None
+        assert step is not None
+        value = tidy(min(max(low + index * step, low), high))
+        if len(self) < _KEPT:
+            self[index] = value
+        return value
 
 
 class Axis:
@@ -35,56 +56,50 @@ class Axis:
         self.name = parameter.name
         self.categorical = any(isinstance(choice, str) for choice in parameter.choices)
         """True where neighbours in the unit interval need not be alike (words, not numbers)."""
-        self.plain = not parameter.choices and not parameter.step and parameter.start is None
-        """True for a range without a grid, on which many axes are snapped at once."""
-        self._choices: tuple[Value, ...] = ()
-        if parameter.choices:
-            ordered = parameter.choices if self.categorical else sorted(parameter.choices)
-            self._choices = tuple(ordered)
-            self.levels: float = len(self._choices)
-            return
-        assert parameter.minimum is not None
-        assert parameter.maximum is not None
-        self._low, self._high = parameter.minimum, parameter.maximum
-        self._log = parameter.scale == "log"
-        self._step = parameter.step or 0.0
-        self.levels = math.inf if self._high > self._low else 1
-        if self._step:
-            # a range that is no whole number of steps ends at the last grid point inside it
-            self.levels = math.floor((self._high - self._low) / self._step + 1e-9) + 1
-        self.plain = self.plain and self.levels == math.inf
+        ordered = parameter.choices if self.categorical else sorted(parameter.choices)
+        self.choices: tuple[Value, ...] = tuple(ordered)
+        """Its choices as they lie in the unit interval; none for a range."""
+        self.levels: float = len(self.choices) if self.choices else levels(parameter)
+        self.on_grid = not self.choices and (bool(parameter.step) or self.levels == 1)
+        """True for a range that is not continuous."""
+        if self.choices:
+            # of equal choices the first
+            self._indices = {choice: k for k, choice in reversed(list(enumerate(self.choices)))}
+        else:
+            self._range = Ranges([parameter])
+            self.grid = _Grid(parameter)
 
     def value(self, x: float) -> Value:
         """The value nearest to unit coordinate `x`, on the grid."""
         x = min(max(float(x), 0.0), 1.0)
-        if self._choices:
-            return self._choices[min(int(x * len(self._choices)), len(self._choices) - 1)]
-        return tidy(float(self._numbers(np.array([x]))[0]))
+        if self.choices:
+            return self.choices[min(int(x * len(self.choices)), len(self.choices) - 1)]
+        return tidy(float(self._range.numbers(np.array([[x]]))[0, 0]))
 
     def unit(self, value: Value) -> float:
         """The unit coordinate of `value`; the centre of its cell for a choice.
 
         Raises ValueError for a word that is not among the choices.
         """
-        if self._choices:
-            if self.categorical:
-                index = self._choices.index(value)
-            else:
-                gaps = [abs(float(choice) - float(value)) for choice in self._choices]
-                index = int(np.argmin(gaps))
-            return (index + 0.5) / len(self._choices)
-        return float(self._units(np.array([float(value)]))[0])
+        if not self.choices:
+            return float(self._range.units(np.array([[float(value)]]))[0, 0])
+        index = self._indices.get(value)
+        if index is None and self.categorical:
+            index = self.choices.index(value)
+        elif index is None:
+            index = int(np.argmin([abs(float(each) - float(value)) for each in self.choices]))
+        return (index + 0.5) / len(self.choices)
 
     def snap(self, x: FloatArray) -> FloatArray:
         """Unit coordinates, shape (n,), moved to the nearest value on the grid."""
         x = np.clip(x, 0.0, 1.0)
-        if self._choices:
-            last = len(self._choices) - 1
-            return (np.minimum(np.floor(x * (last + 1)), last) + 0.5) / (last + 1)
-        if self._step or self.levels == 1:
-            return self._units(self._numbers(x))
+        if self.choices:
+            return _centres(x, np.array(self.levels))
+        if self.on_grid:
+            units: FloatArray = self._range.units(self._range.numbers(x[:, None]))[:, 0]
+            return units
         # the middle of a label's cell: the rounding of values must not lead to another label
-        middle = np.round(x, _DIGITS) + 0.0
+        middle = _middle(x)
         if self.parameter.start is None:
             return middle
         start = self.unit(self.parameter.start)  # the designer's own number, to its last digit
@@ -92,35 +107,26 @@ class Axis:
 
     def label(self, x: FloatArray) -> FloatArray:
         """A number for each unit coordinate, shape (n,): equal where the values are equal."""
-        if self._choices:
-            return np.minimum(np.floor(x * len(self._choices)), len(self._choices) - 1)
-        if self._step:
-            return self._index(self._raw(x))
-        return np.round(x, _DIGITS) + 0.0  # no negative zero
+        if self.choices:
+            return _cells(x, np.array(self.levels))
+        if self.parameter.step:
+            steps: FloatArray = self._range.index(x[:, None])[:, 0]
+            return steps
+        return _middle(x)
 
-    def _raw(self, x: FloatArray) -> FloatArray:
-        if self._log:
-            return self._low * (self._high / self._low) ** x
-        return self._low + x * (self._high - self._low)
 
-    def _index(self, raw: FloatArray) -> FloatArray:
-        return np.clip(np.rint((raw - self._low) / self._step), 0.0, self.levels - 1)
+def _middle(x: FloatArray) -> FloatArray:
+    return np.round(x, _DIGITS) + 0.0  # no negative zero
 
-    def _numbers(self, x: FloatArray) -> FloatArray:
-        """Values in SI units at unit coordinates in [0, 1], on the grid."""
-        raw = self._raw(x)
-        if self._step:
-            raw = self._low + self._index(raw) * self._step
-        return np.clip(raw, self._low, self._high)
 
-    def _units(self, numbers: FloatArray) -> FloatArray:
-        """Unit coordinates of values, clipped to the range."""
-        numbers = np.clip(numbers, self._low, self._high)
-        if self._high == self._low:
-            return np.full(numbers.shape, 0.5)
-        if self._log:
-            return np.log(numbers / self._low) / math.log(self._high / self._low)
-        return (numbers - self._low) / (self._high - self._low)
+def _cells(x: FloatArray, counts: FloatArray) -> FloatArray:
+    """The index of the choice at unit coordinates, of `counts` choices."""
+    cells: FloatArray = np.minimum(np.floor(x * counts), counts - 1.0) + 0.0
+    return cells
+
+
+def _centres(x: FloatArray, counts: FloatArray) -> FloatArray:
+    return (_cells(x, counts) + 0.5) / counts
 
 
 class Space:
@@ -132,34 +138,86 @@ class Space:
         self.dimension = len(self.axes)
         self.levels = np.array([axis.levels for axis in self.axes], dtype=float)
         """Number of distinct values an axis has, shape (d,); inf where continuous."""
-        self._plain = np.array([axis.plain for axis in self.axes], dtype=bool)
-        self._others = [(k, axis) for k, axis in enumerate(self.axes) if not axis.plain]
         self.size = float(np.prod(self.levels)) if self.dimension else 1.0
         """Number of distinct points, inf where an axis is continuous."""
+        self._chosen = _Columns(self.axes, lambda axis: bool(axis.choices))
+        self._ranged = _Columns(self.axes, lambda axis: not axis.choices)
+        self._grid = _Columns(self.axes, lambda axis: axis.on_grid)
+        self._stepped = _Columns(self.axes, lambda axis: bool(axis.parameter.step))
+        self._loose = _Columns(self.axes, lambda axis: not axis.choices and not axis.on_grid)
+        self._rounded = _Columns(
+            self.axes, lambda axis: not axis.choices and not axis.parameter.step
+        )
+        self._starts = [
+            (column, axis) for column, axis in self._loose.pairs if axis.parameter.start is not None
+        ]
+        self._given = self._start()
 
     def sizing(self, x: ArrayLike) -> Sizing:
         """The free parameters at unit point `x`, shape (d,), on their grids."""
-        return {a.name: a.value(u) for a, u in zip(self.axes, np.asarray(x).ravel(), strict=True)}
+        return self.sizings(np.asarray(x, dtype=float).reshape(1, -1))[0]
+
+    def sizings(self, points: ArrayLike) -> list[Sizing]:
+        """The free parameters at unit points, shape (n, d), on their grids."""
+        rows = np.array(points, dtype=float, ndmin=2)
+        if rows.shape[1] != self.dimension:
+            raise ValueError(f"points have {rows.shape[1]} coordinates, not {self.dimension}")
+        if not self.dimension:
+            return [{} for _ in rows]
+        rows = np.minimum(np.maximum(rows, 0.0), 1.0)
+        columns: list[list[Value]] = [[]] * self.dimension
+        if self._stepped.pairs:
+            steps = self._stepped.ranges.index(rows[:, self._stepped.index]).T.tolist()
+            for (column, axis), indices in zip(self._stepped.pairs, steps, strict=True):
+                grid = axis.grid
+                columns[column] = [grid[index] for index in indices]
+        if self._rounded.pairs:
+            numbers = self._rounded.ranges.numbers(rows[:, self._rounded.index]).T.tolist()
+            for (column, _), values in zip(self._rounded.pairs, numbers, strict=True):
+                columns[column] = [float(f"{value:.12g}") for value in values]
+        for column, axis in self._chosen.pairs:
+            cells = np.minimum((rows[:, column] * axis.levels).astype(int), int(axis.levels) - 1)
+            columns[column] = [axis.choices[cell] for cell in cells.tolist()]
+        names = self.names
+        return [dict(zip(names, row)) for row in zip(*columns)]  # noqa: B905  # all alike in length
 
     def unit(self, sizing: Mapping[str, Value]) -> FloatArray:
         """The unit point of a sizing, shape (d,); parameters that are not free are ignored."""
-        return np.array([axis.unit(sizing[axis.name]) for axis in self.axes], dtype=float)
+        point = np.empty(self.dimension)
+        if self._ranged.pairs:
+            numbers = [float(sizing[axis.name]) for _, axis in self._ranged.pairs]
+            point[self._ranged.index] = self._ranged.ranges.units(np.array([numbers]))[0]
+        for column, axis in self._chosen.pairs:
+            point[column] = axis.unit(sizing[axis.name])
+        return point
 
     def snap(self, points: ArrayLike) -> FloatArray:
         """Unit points, shape (n, d), moved to their nearest grid values, shape (n, d)."""
-        rows = np.array(points, dtype=float, ndmin=2)
-        plain = self._plain
-        rows[:, plain] = np.round(np.clip(rows[:, plain], 0.0, 1.0), _DIGITS) + 0.0
-        for column, axis in self._others:
+        rows: FloatArray = np.array(points, dtype=float, ndmin=2)
+        rows = np.minimum(np.maximum(rows, 0.0), 1.0)
+        loose, grid, chosen = self._loose, self._grid, self._chosen
+        if loose.pairs:
+            rows[:, loose.index] = _middle(rows[:, loose.index])
+        for column, axis in self._starts:
             rows[:, column] = axis.snap(rows[:, column])
+        if grid.pairs:
+            numbers = grid.ranges.numbers(rows[:, grid.index])
+            rows[:, grid.index] = grid.ranges.units(numbers)
+        if chosen.pairs:
+            rows[:, chosen.index] = _centres(rows[:, chosen.index], chosen.levels)
         return rows
 
     def keys(self, points: ArrayLike) -> list[bytes]:
         """One key a unit point, shape (n, d); equal where the points give the same sizing."""
-        rows = np.clip(np.array(points, dtype=float, ndmin=2), 0.0, 1.0)
-        rows[:, self._plain] = np.round(rows[:, self._plain], _DIGITS) + 0.0
-        for column, axis in self._others:
-            rows[:, column] = axis.label(rows[:, column])
+        rows = np.array(points, dtype=float, ndmin=2)
+        rows = np.minimum(np.maximum(rows, 0.0), 1.0)
+        rounded, stepped, chosen = self._rounded, self._stepped, self._chosen
+        if rounded.pairs:
+            rows[:, rounded.index] = _middle(rows[:, rounded.index])
+        if stepped.pairs:
+            rows[:, stepped.index] = stepped.ranges.index(rows[:, stepped.index])
+        if chosen.pairs:
+            rows[:, chosen.index] = _cells(rows[:, chosen.index], chosen.levels)
         return [row.tobytes() for row in rows]
 
     def features(self, points: ArrayLike) -> FloatArray:
@@ -185,6 +243,9 @@ class Space:
 
         Parameters without a `start` of their own sit at their centre.
         """
+        return None if self._given is None else self._given.copy()
+
+    def _start(self) -> FloatArray | None:
         given = [axis.parameter.start is not None for axis in self.axes]
         if not any(given):
             return None
@@ -194,10 +255,25 @@ class Space:
                 for axis in self.axes
             ]
         )
-        point: FloatArray = rows[0]
-        return point
+        first: FloatArray = rows[0]
+        return first
 
     def centre(self) -> FloatArray:
         """The designer's start, or the centre of the cube, shape (d,)."""
         start = self.start()
         return self.snap(np.full(self.dimension, 0.5))[0] if start is None else start
+
+
+class _Columns:
+    """The axes of one kind, and where they stand among all."""
+
+    def __init__(self, axes: Sequence[Axis], of_kind: Callable[[Axis], bool]) -> None:
+        self.pairs = [(column, axis) for column, axis in enumerate(axes) if of_kind(axis)]
+        every = len(self.pairs) == len(axes)
+        # a slice of all columns is a view, where an index copies
+        self.index: slice | NDArray[np.intp] = slice(None)
+        if not every:
+            self.index = np.array([column for column, _ in self.pairs], dtype=np.intp)
+        self.levels = np.array([axis.levels for _, axis in self.pairs], dtype=float)
+        ranged = [axis.parameter for _, axis in self.pairs if not axis.choices]
+        self.ranges = Ranges(ranged)

@@ -15,42 +15,85 @@ def _parsed(text: str) -> Expression:
     return Expression.parse(text)
 
 
+class Completion:
+    """From the free parameters of one design to all of them, planned once."""
+
+    def __init__(self, design: Design) -> None:
+        self.design = design
+        every = design.parameters.values()
+        self.frozen: Sizing = {p.name: p.value for p in every if p.value is not None}
+        self.free = tuple(parameter.name for parameter in design.free)
+        self._blank: dict[str, Value] = {**dict.fromkeys(design.parameters, 0.0), **self.frozen}
+        """All names in file order, to be filled in."""
+        self._tied: list[tuple[str, Expression]] = []
+        for parameter in every:
+            self._plan(parameter.name)
+
+    def _plan(self, name: str) -> None:
+        """Put the tied parameters behind those that they use."""
+        parameter = self.design.parameters.get(name)
+        if parameter is None or not parameter.tied or any(name == each for each, _ in self._tied):
+            return
+        expression = _parsed(parameter.expression)
+        for other in expression.names:
+            self._plan(other)
+        self._tied.append((name, expression))
+
+    def __call__(self, sizing: Sizing) -> Sizing:
+        """The whole sizing, in file order."""
+        known = self._blank.copy()
+        for name in self.free:
+            known[name] = sizing[name]
+        for name, expression in self._tied:
+            names = {other: self._value(other, known) for other in expression.names}
+            known[name] = tidy(float(expression.evaluate(names, {}, _no_vector)))
+        return known
+
+    def _value(self, name: str, known: Sizing) -> Value:
+        if name in known:
+            return known[name]
+        conditions = self.design.conditions
+        return conditions[name] if name != "temp" else conditions.get(name, 27.0)
+
+
+_COMPLETIONS: dict[int, Completion] = {}
+"""By the identity of their designs, which they keep alive: no two designs share an entry."""
+_COMPLETIONS_KEPT = 16
+
+
+def completion(design: Design) -> Completion:
+    """The plan of `design`, made when it is first asked for."""
+    known = _COMPLETIONS.get(id(design))
+    if known is None:
+        known = Completion(design)
+        if len(_COMPLETIONS) >= _COMPLETIONS_KEPT:
+            _COMPLETIONS.clear()
+        _COMPLETIONS[id(design)] = known
+    return known
+
+
 def complete(design: Design, sizing: Sizing) -> Sizing:
     """`sizing` with every frozen and tied parameter added, in file order.
 
     Tied parameters see other parameters and the nominal conditions. Raises KeyError for a free
     parameter without a value.
     """
-    known: dict[str, Value] = {}
+    return completion(design)(sizing)
 
-    def value_of(name: str) -> Value:
-        if name in known:
-            return known[name]
-        parameter = design.parameters.get(name)
-        if parameter is None:
-            return design.conditions[name] if name != "temp" else design.conditions.get(name, 27.0)
-        if parameter.tied:
-            expression = _parsed(parameter.expression)
-            names = {other: value_of(other) for other in expression.names}
-            result: Value = tidy(float(expression.evaluate(names, {}, _no_vector)))
-        elif parameter.value is not None:
-            result = parameter.value
-        else:
-            result = sizing[name]
-        known[name] = result
-        return result
 
-    return {name: value_of(name) for name in design.parameters}
+def conditions_at(design: Design, testbench: Testbench | None, corner: Corner) -> dict[str, Value]:
+    """Every condition by name: the testbench's conditions over the design's, the corner's over
+    both, a sweep's point over all. `temp` is 27 degrees C where nobody gives it."""
+    own = testbench.conditions if testbench else {}
+    point = testbench.point if testbench else {}
+    return {"temp": 27.0, **design.conditions, **own, **corner.conditions, **point}
 
 
 def values_at(
     design: Design, testbench: Testbench | None, corner: Corner, sizing: Sizing
 ) -> dict[str, Value]:
-    """Every condition and parameter by name: the testbench's conditions over the design's, the
-    corner's over both, a sweep's point over all. `temp` is 27 degrees C where nobody gives it."""
-    own = testbench.conditions if testbench else {}
-    point = testbench.point if testbench else {}
-    return {"temp": 27.0, **design.conditions, **own, **corner.conditions, **point, **sizing}
+    """Every condition and parameter by name: `conditions_at`, and `sizing` over them."""
+    return {**conditions_at(design, testbench, corner), **sizing}
 
 
 def nominal_point(design: Design, condition: str, points: Sequence[float]) -> float:

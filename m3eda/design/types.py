@@ -83,6 +83,8 @@ class Spec:
     unit: str = ""
     corners: Mapping[str, Limits] = field(default_factory=dict)
     description: str = ""
+    failed: float | None = None
+    """What the measure counts as in margin and reward where it does not exist; never as met."""
 
     def at(self, corner: str) -> Limits:
         return self.corners.get(corner, self.limits)
@@ -173,6 +175,8 @@ class SimulatorChoice:
     options: Mapping[str, Value] = field(default_factory=dict)
     timeout: float = 60.0
     """Seconds one simulator run may take."""
+    licences: int = 0
+    """Largest number of simulators at once, wherever they run; 0 for no limit."""
 
 
 @dataclass(frozen=True)

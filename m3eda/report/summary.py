@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from m3eda.design.types import Design, Objective
 from m3eda.objective.front import Front
+from m3eda.simulate.spent import Spent
 from m3eda.simulate.trial import Trial
 from m3eda.simulate.types import State
 
@@ -113,6 +114,8 @@ class Summary:
     """With one objective the best trial, with several the Pareto front, best in the first first."""
     first: Trial | None = None
     """The first trial that met every spec and gave the objective a value."""
+    spent: Spent | None = None
+    """Where the time of this call went; None where unknown."""
 
     @property
     def met(self) -> bool:
@@ -137,6 +140,7 @@ def summarize(
     ending: End | None = None,
     method: str = "",
     doubt: str = "",
+    spent: Spent | None = None,
 ) -> Summary:
     """The summary of `trials`, for which everything that can be counted is counted."""
     tally = Tally(design.objective)
@@ -159,4 +163,5 @@ def summarize(
         failures=dict(tally.failures),
         front=tuple(tally.front.trials),
         first=tally.first,
+        spent=spent,
     )

@@ -25,6 +25,7 @@ from m3eda.report.tables import (
     spec_met,
     spec_table,
 )
+from m3eda.report.timing import timing_json
 from m3eda.simulate.trial import CornerResult, Trial
 
 ReportFormat = Literal["text", "markdown", "json"]
@@ -186,6 +187,7 @@ def summary_json(summary: Summary) -> dict[str, Any]:
             "ended": None if summary.ending is None else summary.ending.name.lower(),
             "method": summary.method,
             "doubt": summary.doubt,
+            "time": timing_json(summary),
         },
     }
 

@@ -8,7 +8,8 @@ from numpy.typing import NDArray
 from m3eda.simulate.measures import measure
 from m3eda.simulate.oscillation import mean_period, rising_passages
 from m3eda.simulate.signals import MeasureUndefined, Trace
-from m3eda.simulate.transient import duration, real_values
+from m3eda.simulate.traces import real_values
+from m3eda.simulate.transient import duration
 
 FloatArray = NDArray[np.float64]
 

@@ -1,44 +1,31 @@
-"""Sizings in, raw results per corner out: renders, simulates, measures, stores."""
+"""Sizings in, raw results per corner out: renders, looks up, has simulated, gathers, stores."""
 
 from __future__ import annotations
 
 import hashlib
 import json
-import shutil
-import tempfile
-import threading
+import time
 from collections import deque
-from collections.abc import Generator, Iterator, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Generator, Iterator, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 from m3eda import __version__
 from m3eda.design.functions import FunctionTable
 from m3eda.design.ties import complete
-from m3eda.design.types import Corner, Design, Sizing, Testbench
-from m3eda.errors import M3edaError, StorageError, cause
-from m3eda.simulate.failures import kept_name
+from m3eda.design.types import Corner, Design, Sizing
+from m3eda.simulate.executor import Executor, Outcome, Task
 from m3eda.simulate.files import content_hash
 from m3eda.simulate.measurer import Measured, Measurer
-from m3eda.simulate.process import kill_running
 from m3eda.simulate.render import Renderer
-from m3eda.simulate.signals import VectorMissing
+from m3eda.simulate.runner import LADDER, RELAXED, Runner
+from m3eda.simulate.spent import Spent
+from m3eda.simulate.threads import Inline, Threads
 from m3eda.simulate.trial import CornerResult
-from m3eda.simulate.types import Deck, SimulationFailed, Simulator, State, Waveforms
+from m3eda.simulate.types import Deck, Simulator, State
 
-LADDER: Mapping[str, str] = {
-    "gmin": "gmin=1e-10",
-    "reltol": "reltol=1e-2",
-    "gear": "method=gear",
-    "itl": "itl1=1000 itl2=500 itl4=100",
-}
-"""Relaxed options of `failures.ladder`, as `.option` text, tried in order on non-convergence."""
-
-_RELAXED = {State.NO_CONVERGENCE, State.CRASH}
-_LEAST_ROOM = 1 << 14
-"""Bytes free on a disk below which it counts as full: simulators do not say why they stop."""
+__all__ = ["LADDER", "Evaluator", "Store"]
 
 
 class Store(Protocol):
@@ -50,13 +37,47 @@ class Store(Protocol):
         self, key: str, testbench: str, corner: str, result: CornerResult
     ) -> None: ...
 
+    def flush(self) -> None:
+        """Write what was added; called before waiting, so that it costs no time."""
+        ...
+
+
+class SharedStore(Protocol):
+    """A store that runs share; what it holds may be gone at any time."""
+
+    def get(self, key: str) -> CornerResult | None: ...
+
+    def add(self, key: str, testbench: str, corner: str, result: CornerResult) -> None: ...
+
+
+@dataclass
+class _Part:
+    """One simulation of a sizing."""
+
+    deck: Deck
+    key: str
+    result: CornerResult | None = None
+
+
+@dataclass
+class _Pending:
+    """A sizing on its way: a part for each testbench at each corner."""
+
+    sizing: Sizing
+    parts: list[_Part]
+
+    @property
+    def ready(self) -> bool:
+        return all(part.result is not None for part in self.parts)
+
 
 @dataclass
 class Evaluator:
     """Evaluates sizings of one design on one simulator.
 
-    `jobs` simulations run at once, each in a directory of its own below the system's temporary
-    directory. The first failed deck of each kind is kept in `keep_failed`.
+    Simulations run where `make_executor` puts them; without one, in `jobs` threads of this process,
+    each in a directory of its own below the system's temporary directory. The first failed deck of
+    each kind is kept in `keep_failed`. Used from one thread.
     """
 
     design: Design
@@ -67,6 +88,11 @@ class Evaluator:
     keep_failed: Path | None = None
     version: str = ""
     """The simulator's version, part of the key of a stored simulation."""
+    cache: SharedStore | None = None
+    make_executor: Callable[[Design], Executor] | None = None
+    mode: str = ""
+    """The way of simulating, where two ways differ in the last digits; part of the key."""
+    spent: Spent = field(default_factory=Spent)
 
     def __post_init__(self) -> None:
         self._measurer = Measurer(self.design, self.functions)
@@ -80,6 +106,7 @@ class Evaluator:
                 __version__,  # another version may measure otherwise
                 self.design.simulator.name,
                 self.version,
+                self.mode,
                 sorted(self.design.simulator.options.items()),
                 [content_hash(path) for path in self.design.plugins],
             ]
@@ -88,6 +115,11 @@ class Evaluator:
         self._policy = json.dumps(
             [self.design.simulator.timeout, policy.retries, list(policy.ladder)]
         )
+        self._policy_hash = hashlib.sha256(self._policy.encode()).hexdigest()[:16]
+        self._digests = {name: self._begun_digest(name) for name in ("", *self.design.testbenches)}
+        self._executor: Executor | None = None
+        self._tasks: dict[int, _Part] = {}
+        self._number = 0
 
     @property
     def corners(self) -> tuple[Corner, ...]:
@@ -102,8 +134,26 @@ class Evaluator:
     def renderer(self) -> Renderer:
         return self._renderer
 
+    @property
+    def executor(self) -> Executor:
+        """Where simulations run; made when first asked for, ended by `close`."""
+        if self._executor is None:
+            if self.make_executor is not None:
+                self._executor = self.make_executor(self.design)
+            else:
+                runner = Runner(self.design, self.simulator, self.functions, self.keep_failed)
+                self._executor = Inline(runner) if self.jobs == 1 else Threads(runner, self.jobs)
+        return self._executor
+
+    def close(self) -> None:
+        """End every process that simulates for this evaluator."""
+        executor, self._executor = self._executor, None
+        if executor is not None:
+            executor.close()
+
     def for_design(self, design: Design) -> Evaluator:
-        """The same evaluator for a changed design."""
+        """An evaluator for a changed design; this one is closed."""
+        self.close()
         return replace(self, design=design)
 
     def complete(self, sizing: Sizing) -> Sizing:
@@ -120,62 +170,109 @@ class Evaluator:
         }
 
     def evaluate(self, sizings: Sequence[Sizing]) -> Generator[dict[str, CornerResult], None, None]:
-        """Results by corner name for each sizing, in order, `jobs` simulations at once.
+        """Results by corner name for each sizing, in order.
 
-        With one job nothing runs ahead of what has been asked for.
+        An executor that is one simulation wide runs nothing ahead of what has been asked for,
+        unless it waits in a queue of the simulator's process.
         """
-        if self.jobs == 1:
-            for sizing in sizings:
-                yield self._gather(sizing, [self._simulate(*job) for job in self._jobs(sizing)])
-            return
-        abandoned = threading.Event()
-        threads: set[int] = set()  # another run of this process may have simulations of its own
-        with ThreadPoolExecutor(
-            self.jobs, "m3eda", initializer=lambda: threads.add(threading.get_ident())
-        ) as pool:
-            ahead: deque[tuple[Sizing, list[Future[CornerResult]]]] = deque()
-            waiting = iter(sizings)
-            try:
-                while True:
-                    self._fill(pool, waiting, ahead, abandoned)
-                    if not ahead:
-                        return
-                    sizing, futures = ahead.popleft()
-                    yield self._gather(sizing, [future.result() for future in futures])
-            except BaseException:
-                # interrupted, or enough is known: what still runs is neither wanted nor stored
-                abandoned.set()
-                pool.shutdown(wait=False, cancel_futures=True)
-                kill_running(threads)
-                raise
+        executor = self.executor
+        waiting = iter(sizings)
+        ahead: deque[_Pending] = deque()
+        try:
+            while self._fill(executor, waiting, ahead):
+                while not ahead[0].ready:
+                    self._wait(executor)
+                    self._fill(executor, waiting, ahead)
+                yield self._gather(ahead.popleft())
+        finally:
+            # interrupted, or enough is known: what still runs is neither wanted nor stored
+            if self._tasks:
+                self._tasks.clear()
+                executor.cancel()
 
-    def _fill(
-        self,
-        pool: ThreadPoolExecutor,
-        waiting: Iterator[Sizing],
-        ahead: deque[tuple[Sizing, list[Future[CornerResult]]]],
-        abandoned: threading.Event,
-    ) -> None:
-        """Keep as many simulations submitted as there are jobs, and one sizing at the least."""
-        while not ahead or sum(len(futures) for _, futures in ahead) < self.jobs:
+    def _fill(self, executor: Executor, waiting: Iterator[Sizing], ahead: deque[_Pending]) -> bool:
+        """Keep the executor busy, with one sizing at the least; True while any is on its way."""
+        room = executor.width * getattr(executor, "depth", 1)
+        while not ahead or len(self._tasks) < room:
             sizing = next(waiting, None)
             if sizing is None:
-                return
-            jobs = self._jobs(sizing)
-            ahead.append((sizing, [pool.submit(self._simulate, *j, abandoned) for j in jobs]))
+                break
+            ahead.append(_Pending(sizing, self._parts(sizing)))
+            for part, circuit in zip(ahead[-1].parts, self._circuits(), strict=True):
+                if part.result is None:
+                    self._number += 1
+                    self._tasks[self._number] = part
+                    executor.submit(Task(self._number, part.deck, circuit))
+        return bool(ahead)
 
-    def _jobs(self, sizing: Sizing) -> list[tuple[Testbench, Corner, Sizing]]:
+    def _circuits(self) -> list[str]:
         return [
-            (testbench, corner, sizing)
+            f"{testbench.label}@{corner.name}"
             for corner in self.corners
             for testbench in self._testbenches
         ]
 
-    def _gather(self, sizing: Sizing, parts: list[CornerResult]) -> dict[str, CornerResult]:
+    def _parts(self, sizing: Sizing) -> list[_Part]:
+        """The simulations of `sizing`, those that are known with their results."""
+        start = time.perf_counter()
+        parts = []
+        for corner in self.corners:
+            for testbench in self._testbenches:
+                deck = self._renderer.deck(testbench, corner, sizing)
+                parts.append(_Part(deck, self._key(deck)))
+        self.spent.add("rendering", time.perf_counter() - start)
+        with self.spent.time("storing"):
+            for part in parts:
+                self._look_up(part)
+        return parts
+
+    def _look_up(self, part: _Part) -> None:
+        """Give `part` its result, where it is known."""
+        key, store = part.key, self.store
+        found = None
+        if store is not None:
+            found = store.simulation(key) or store.simulation(f"{key}+{self._policy_hash}")
+        if found is None and self.cache is not None:
+            found = self.cache.get(key)
+            if found is not None and store is not None:
+                known = replace(found, runs=0)
+                store.add_simulation(key, part.deck.testbench, part.deck.corner, known)
+        if found is not None:
+            part.result = replace(found, runs=0)
+
+    def _wait(self, executor: Executor) -> None:
+        """Wait for outcomes, and keep them."""
+        with self.spent.time("storing"):
+            if self.store is not None:
+                self.store.flush()
+        with self.spent.time("waiting"):
+            outcomes = executor.completed()
+        for number, outcome in outcomes:
+            part = self._tasks.pop(number, None)
+            if part is not None:
+                part.result = outcome.result
+                self._keep(part, outcome)
+
+    def _keep(self, part: _Part, outcome: Outcome) -> None:
+        self.spent.simulated(outcome)
+        result, deck = outcome.result, part.deck
+        # what a longer time or other retries might change is kept apart
+        fixed = result.runs == 1 and result.state not in RELAXED | {State.TIMEOUT}
+        key = part.key if fixed else f"{part.key}+{self._policy_hash}"
+        with self.spent.time("storing"):
+            for add in (
+                self.store.add_simulation if self.store is not None else None,
+                self.cache.add if self.cache is not None and fixed else None,
+            ):
+                if add is not None:
+                    add(key, deck.testbench, deck.corner, result)
+
+    def _gather(self, pending: _Pending) -> dict[str, CornerResult]:
         """One result a corner from those of its testbenches."""
         width = len(self._testbenches)
+        parts = [part.result for part in pending.parts if part.result is not None]
         return {
-            corner.name: self._merge(corner, sizing, parts[i * width : (i + 1) * width])
+            corner.name: self._merge(corner, pending.sizing, parts[i * width : (i + 1) * width])
             for i, corner in enumerate(self.corners)
         }
 
@@ -218,131 +315,17 @@ class Evaluator:
             return part, part.reason if all(alike) else f"{part.reason}{at}"
         return parts[0], parts[0].reason
 
-    def _simulate(
-        self,
-        testbench: Testbench,
-        corner: Corner,
-        sizing: Sizing,
-        abandoned: threading.Event | None = None,
-    ) -> CornerResult:
-        """One testbench at one corner: from the store, or simulated and stored."""
-        deck = self._renderer.deck(testbench, corner, sizing)
-        key = self._key(deck)
-        # what a longer time or other retries might change is kept apart
-        policy_key = f"{key}+{hashlib.sha256(self._policy.encode()).hexdigest()[:16]}"
-        for known in (key, policy_key) if self.store else ():
-            stored = self.store.simulation(known) if self.store else None
-            if stored is not None:
-                return replace(stored, runs=0)
-        result = self._with_retries(deck)
-        if self.store and not (abandoned is not None and abandoned.is_set()):
-            fixed = result.runs == 1 and result.state not in _RELAXED | {State.TIMEOUT}
-            where = key if fixed else policy_key
-            self.store.add_simulation(where, testbench.name, corner.name, result)
-        return result
-
-    def _with_retries(self, deck: Deck) -> CornerResult:
-        """Run `deck`, and again with the ladder's options where it does not converge."""
-        policy = self.design.failures
-        ladder = (policy.ladder or tuple(LADDER))[: policy.retries]
-        options: list[str] = []
-        for attempt in range(len(ladder) + 1):
-            result = self._run(_relaxed(deck, options))
-            if result.state not in _RELAXED or attempt == len(ladder):
-                break
-            options.append(LADDER[ladder[attempt]])
-        return replace(result, runs=attempt + 1)
-
-    def _run(self, deck: Deck) -> CornerResult:
-        rundir = _run_directory()
-        try:
-            return self._measured(deck, self._simulated(deck, rundir))
-        except SimulationFailed as failure:
-            _check_room(rundir)
-            self._keep(rundir, deck.testbench, failure)
-            return self._failed(deck, failure)
-        finally:
-            shutil.rmtree(rundir, ignore_errors=True)
-
-    def _simulated(self, deck: Deck, rundir: Path) -> Waveforms:
-        """Run the simulator; what its code raises against the contract is a crash of its own."""
-        name = self.design.simulator.name
-        try:
-            waveforms: Any = self.simulator.run(deck, rundir, self.design.simulator.timeout)
-        except (SimulationFailed, M3edaError):
-            raise
-        except OSError as error:
-            where = error.filename or rundir
-            text = f"{where}: simulator {name} stopped: {error.strerror or error}"
-            raise StorageError(text) from error
-        except Exception as error:  # a stranger's code may raise anything
-            reason = f"simulator {name} raised {cause(error)}"
-            raise SimulationFailed(State.CRASH, reason, rundir=rundir) from error
-        if not isinstance(waveforms, Waveforms):
-            kind = type(waveforms).__name__
-            raise SimulationFailed(State.CRASH, f"simulator {name} gave a {kind}, not Waveforms")
-        return waveforms
-
-    def _measured(self, deck: Deck, waveforms: Waveforms) -> CornerResult:
-        measures, reasons = self._measurer.measure(deck.testbench, deck.values, waveforms)
-        return CornerResult(measures, reasons, seconds=waveforms.seconds)
-
-    def _failed(self, deck: Deck, failure: SimulationFailed) -> CornerResult:
-        """The result of a failed run: what could be measured all the same, and why it failed."""
-        names = self._measurer.names(deck.testbench)
-        known, why = failure.measured if isinstance(failure, VectorMissing) else ({}, {})
-        text = f"{failure.state.value}: {failure.reason}"
-        return CornerResult(
-            measures={**dict.fromkeys(names, float("nan")), **known},
-            reasons={**dict.fromkeys((n for n in names if n not in known), text), **why},
-            state=failure.state,
-            reason=f"{deck.testbench}: {failure.reason}",
-            log=failure.log,
-        )
-
-    def _keep(self, rundir: Path, testbench: str, failure: SimulationFailed) -> None:
-        """Keep the first failed deck and log of each kind, for the user to look at."""
-        if self.keep_failed is None:
-            return
-        place = self.keep_failed / kept_name(testbench, failure.state)
-        if place.exists():
-            return
-        small = shutil.ignore_patterns("*.raw")
-        try:
-            shutil.copytree(rundir, place, ignore=small)
-        except OSError:  # a second thread was faster, or the disk is full: only a convenience
-            return
-
     def _key(self, deck: Deck) -> str:
         """Hash of all that decides what `deck` gives."""
-        digest = hashlib.sha256(self._recipe.encode())
-        wanted = [deck.vectors, deck.device_values, deck.meas]
-        digest.update(json.dumps([deck.text, wanted]).encode())
-        digest.update(self._measurer.fingerprint(deck.testbench).encode())
-        for path in deck.files:
-            digest.update(content_hash(path).encode())
+        digest = self._digests[deck.testbench].copy()
+        digest.update(deck.text.encode())
+        digest.update(b"\0")
+        digest.update(deck.contents.encode())
         return digest.hexdigest()
 
-
-def _run_directory() -> Path:
-    try:
-        return Path(tempfile.mkdtemp(prefix="m3eda-"))
-    except OSError as error:
-        where = error.filename or "the directory for temporary files (TMPDIR)"
-        raise StorageError(f"{where}: cannot be written: {error.strerror}") from error
-
-
-def _check_room(rundir: Path) -> None:
-    """A run that fails on a full disk says nothing about its sizing. Raises StorageError."""
-    if shutil.disk_usage(rundir).free < _LEAST_ROOM:
-        raise StorageError(
-            f"{rundir.parent}: the disk is full; free some room, or set TMPDIR to another place, "
-            "and run the same command again to go on"
-        )
-
-
-def _relaxed(deck: Deck, options: Sequence[str]) -> Deck:
-    if not options:
-        return deck
-    head, _, rest = deck.text.partition("\n")
-    return replace(deck, text=f"{head}\n.option {' '.join(options)}\n{rest}")
+    def _begun_digest(self, testbench: str) -> hashlib._Hash:
+        """A hash begun with what all decks of `testbench` share."""
+        wanted = self._measurer.wanted.get(testbench)
+        parts = [] if wanted is None else [wanted.vectors, wanted.device_values, wanted.meas]
+        text = json.dumps([self._recipe, parts, self._measurer.fingerprint(testbench)])
+        return hashlib.sha256(text.encode())

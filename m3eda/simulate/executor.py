@@ -38,11 +38,13 @@ class Outcome:
 class Executor(Protocol):
     """Runs tasks. Its methods are called from one thread."""
 
-    width: int
-    """Tasks it runs at once."""
+    @property
+    def width(self) -> int:
+        """Tasks it runs at once; it may change from one look to the next."""
+        ...
 
     def submit(self, task: Task) -> None:
-        """Take a task in; it runs as soon as there is room."""
+        """Take a task in; it runs as soon as there is room. Raises as `completed` does."""
         ...
 
     def completed(self) -> list[tuple[int, Outcome]]:

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+import math
 import re
+import time
+from collections.abc import Callable
 from functools import lru_cache
 from pathlib import Path
 
@@ -29,6 +32,25 @@ def included_files(path: Path) -> tuple[Path, ...]:
         stat = file.stat()
         waiting += _direct_includes(file, stat.st_mtime_ns, stat.st_size)
     return tuple(found)
+
+
+class Contents:
+    """Hashes of what sets of files hold, looked at anew once in `seconds` at the most."""
+
+    def __init__(self, seconds: float = 0.5, clock: Callable[[], float] = time.monotonic) -> None:
+        self._seconds = seconds
+        self._clock = clock
+        self._known: dict[tuple[Path, ...], tuple[float, str]] = {}
+
+    def of(self, files: tuple[Path, ...]) -> str:
+        """Hash of what `files`, and all that these include, hold."""
+        now = self._clock()
+        seen, known = self._known.get(files, (-math.inf, ""))
+        if now - seen < self._seconds:
+            return known
+        digest = hashlib.sha256("".join(map(content_hash, files)).encode()).hexdigest()
+        self._known[files] = (now, digest)
+        return digest
 
 
 _REFERENCE = re.compile(

@@ -11,7 +11,7 @@ from m3eda.design.expressions import Expression
 from m3eda.design.functions import FunctionTable
 from m3eda.design.ties import nominal_point, values_at
 from m3eda.design.types import Corner, Design, Measure, Sizing, Value
-from m3eda.simulate.measures import evaluate_measures, required
+from m3eda.simulate.measures import Plan, required
 from m3eda.simulate.render import Wanted
 from m3eda.simulate.signals import Swept
 from m3eda.simulate.trial import CornerResult, Sweep
@@ -27,7 +27,6 @@ class Measurer:
 
     def __init__(self, design: Design, functions: FunctionTable) -> None:
         self._design = design
-        self._functions = functions
         self._expressions = {
             name: Expression.parse(measure.expression, functions)
             for name, measure in design.measures.items()
@@ -37,6 +36,10 @@ class Measurer:
         self._by_testbench: dict[str, dict[str, Measure]] = {"": {}}
         for name, measure in design.measures.items():
             self._by_testbench.setdefault(measure.testbench, {})[name] = measure
+        self._plans = {
+            testbench: Plan(measures, self._expressions, functions)
+            for testbench, measures in self._by_testbench.items()
+        }
 
     def names(self, testbench: str) -> list[str]:
         """Measures taken from `testbench`."""
@@ -50,13 +53,10 @@ class Measurer:
         `values` are the parameters and conditions the deck was rendered from. Raises VectorMissing,
         whose `measured` holds what could be computed all the same.
         """
-        found, reasons = evaluate_measures(
-            self._by_testbench.get(testbench, {}),
-            self._expressions,
-            {testbench: waveforms},
-            values,
-            self._functions,
-        )
+        plan = self._plans.get(testbench)
+        if plan is None:
+            return {}, {}
+        found, reasons = plan.evaluate({testbench: waveforms}, values)
         return {name: float(value) for name, value in found.items()}, reasons
 
     def derive(self, corner: Corner, sizing: Sizing, taken: Measured) -> None:
@@ -69,14 +69,8 @@ class Measurer:
         for name, sweep in taken.swept.items():
             known[name] = Swept.of(name, sweep.condition, sweep.points, sweep.values)
         absent = {name: taken.reasons.get(name, "not measured") for name in taken.absent()}
-        found, why = evaluate_measures(
-            self._by_testbench[""],
-            self._expressions,
-            {},
-            {**values_at(self._design, None, corner, sizing), **known},
-            self._functions,
-            absent,
-        )
+        values = {**values_at(self._design, None, corner, sizing), **known}
+        found, why = self._plans[""].evaluate({}, values, absent)
         taken.reasons.update(why)
         for name, value in found.items():
             if isinstance(value, Swept):

@@ -9,13 +9,14 @@ from __future__ import annotations
 import functools
 import inspect
 import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from m3eda.design.expressions import Expression, ExpressionError
+from m3eda.design.compiled import Scope
+from m3eda.design.expressions import Expression, ExpressionError, explained
 from m3eda.design.functions import FunctionTable, MeasureFunction
 from m3eda.design.types import Measure, Value
 from m3eda.simulate.signals import (
@@ -25,17 +26,18 @@ from m3eda.simulate.signals import (
     Swept,
     Trace,
     VectorMissing,
+    Vectors,
     to_save,
-    vector,
 )
 from m3eda.simulate.types import AnalysisKind, Waveforms
 
 if TYPE_CHECKING:
     from m3eda.simulate.render import Wanted
 
-__all__ = ["MeasureUndefined", "Trace", "evaluate_measures", "measure", "required"]
+__all__ = ["MeasureUndefined", "Plan", "Trace", "evaluate_measures", "measure", "required"]
 
 NOTHING_ABSENT: Mapping[str, str] = MappingProxyType({})
+NO_NAMES: Mapping[str, Any] = MappingProxyType({})
 
 ANY_ANALYSIS: tuple[AnalysisKind, ...] = ("tran", "dc", "ac", "noise", "op")
 """Where a function that names no analysis looks, in this order."""
@@ -55,7 +57,8 @@ def measure(
     `device_values` the arguments are `Device`s, written as names: `m1`, `x1.m2`.
 
     The function returns a float in SI units, and raises MeasureUndefined(reason) where the measure
-    does not exist.
+    does not exist. It must depend on its arguments alone: what it gives is used again where another
+    measure of the same run asks for the same.
     """
     kinds = (analysis,) if isinstance(analysis, str) and analysis else tuple(analysis)
     look_in: tuple[Any, ...] = kinds or ANY_ANALYSIS
@@ -76,19 +79,27 @@ def _taking_signals(
     names = tuple(signature.parameters)
     variadic = [n for n, p in signature.parameters.items() if p.kind is p.VAR_POSITIONAL]
     traces = {name for name, p in signature.parameters.items() if p.annotation in ("Trace", Trace)}
+    in_place = tuple(name in traces for name in names)
+    beyond = bool(variadic) and variadic[0] in traces
+    only = in_place == (True,) and not variadic
+    called = function.__name__
 
-    def resolve(name: str, given: Any, start: float | None, stop: float | None) -> Any:
-        if name in traces:
-            return _as_trace(given, kinds, function.__name__, start, stop)
+    def resolve(wave: bool, given: Any, start: float | None, stop: float | None) -> Any:
+        if wave:
+            return _as_trace(given, kinds, called, start, stop)
         return float(given) if isinstance(given, Signal) else given
 
     @functools.wraps(function)
     def resolved(
         *args: Any, start: float | None = None, stop: float | None = None, **kwargs: Any
     ) -> float:
-        places = (*names, *variadic * len(args), *("",) * len(args))
-        given = [resolve(name, arg, start, stop) for name, arg in zip(places, args, strict=False)]
-        named = {name: resolve(name, arg, start, stop) for name, arg in kwargs.items()}
+        if only and len(args) == 1 and not kwargs:
+            wave = args[0]
+            trace = wave.known.get((kinds, start, stop)) if isinstance(wave, Signal) else None
+            return function(trace or _as_trace(wave, kinds, called, start, stop))
+        places = (*in_place, *(beyond,) * len(args))
+        given = [resolve(wave, arg, start, stop) for wave, arg in zip(places, args, strict=False)]
+        named = {name: resolve(name in traces, arg, start, stop) for name, arg in kwargs.items()}
         return function(*given, **named)
 
     window = [
@@ -110,7 +121,7 @@ def _as_trace(
     if isinstance(given, Trace):
         return given if start is None and stop is None else given.window(start, stop)
     if isinstance(given, Signal):
-        return given.trace(*kinds, start=start, stop=stop)
+        return given.taken(kinds, start, stop)
     raise MeasureUndefined(f"{function} wants a waveform such as v(out), and got {given!r}")
 
 
@@ -151,40 +162,93 @@ def evaluate_measures(
     which names everything missing, where a measure names a node, device or analysis that is not
     there; its `measured` holds what the others gave.
     """
-    evaluation = _Evaluation(measures, expressions, waveforms, names, functions, absent)
-    with np.errstate(all="ignore"):
-        values = {name: evaluation.value(name) for name in measures}
-    reasons = {name: evaluation.reasons[name] for name in measures if name in evaluation.reasons}
-    if evaluation.missing:
-        error = VectorMissing("; ".join(dict.fromkeys(evaluation.missing)))
-        plain = {name: value for name, value in values.items() if not isinstance(value, Swept)}
-        error.measured = plain, reasons
-        raise error
-    return values, reasons
+    return Plan(measures, expressions, functions).evaluate(waveforms, names, absent)
 
 
-class _Evaluation:
-    """One pass over the measures of a design, each computed when it is first asked for."""
+class Plan:
+    """How measures are computed: all that is the same from one trial to the next."""
 
     def __init__(
         self,
         measures: Mapping[str, Measure],
         expressions: Mapping[str, Expression],
-        waveforms: Mapping[str, Waveforms],
-        names: Mapping[str, Value | Swept],
         functions: FunctionTable,
-        absent: Mapping[str, str],
     ) -> None:
         self.measures = measures
         self.expressions = expressions
+        self.plain: dict[str, Callable[..., float]] = {}
+        """Functions that take what is written."""
+        self.of_devices: dict[str, MeasureFunction] = {}
+        """Functions that take devices, whose values lie in the results."""
+        for name in {name for each in measures for name in self._calls(each)}:
+            known = functions.get(name)
+            if known is not None and known.device_values:
+                self.of_devices[name] = known
+            elif known is not None:
+                self.plain[name] = known.function
+
+    def _calls(self, name: str) -> tuple[str, ...]:
+        return self.expressions[name].calls if name in self.expressions else ()
+
+    def called(self, results: Waveforms) -> Mapping[str, Callable[..., float]]:
+        """Every function by name, for expressions on `results`."""
+        if not self.of_devices:
+            return self.plain
+        return {
+            **self.plain,
+            **{name: _on_devices(known, results) for name, known in self.of_devices.items()},
+        }
+
+    def evaluate(
+        self,
+        waveforms: Mapping[str, Waveforms],
+        names: Mapping[str, Value | Swept],
+        absent: Mapping[str, str] = NOTHING_ABSENT,
+    ) -> tuple[dict[str, float | Swept], dict[str, str]]:
+        """As `evaluate_measures`."""
+        evaluation = _Evaluation(self, waveforms, names, absent)
+        with np.errstate(all="ignore"):
+            values = {name: evaluation.value(name) for name in self.measures}
+        known = evaluation.reasons
+        reasons = {name: known[name] for name in self.measures if name in known} if known else {}
+        if evaluation.missing:
+            error = VectorMissing("; ".join(dict.fromkeys(evaluation.missing)))
+            plain = {name: value for name, value in values.items() if not isinstance(value, Swept)}
+            error.measured = plain, reasons
+            raise error
+        return values, reasons
+
+
+class _Run:
+    """What the expressions on one testbench's results share."""
+
+    __slots__ = ("meas", "scope")
+
+    def __init__(self, plan: Plan, results: Waveforms) -> None:
+        self.meas = results.meas
+        self.scope = Scope(NO_NAMES, plan.called(results), Vectors(results).__getitem__, {})
+
+
+class _Evaluation:
+    """One pass over the measures of a plan, each computed when it is first asked for."""
+
+    def __init__(
+        self,
+        plan: Plan,
+        waveforms: Mapping[str, Waveforms],
+        names: Mapping[str, Value | Swept],
+        absent: Mapping[str, str],
+    ) -> None:
+        self.plan = plan
+        self.measures = plan.measures
         self.waveforms = waveforms
         self.names = names
-        self.functions = functions
         self.absent = absent
         self.values: dict[str, float | Swept] = {}
         self.reasons: dict[str, str] = {}
         self.missing: list[str] = []
         self._underway: set[str] = set()
+        self._runs: dict[str, _Run] = {}
 
     def value(self, name: str) -> float | Swept:
         if name in self.values:
@@ -193,62 +257,54 @@ class _Evaluation:
             raise MeasureUndefined(f"{name} depends on itself")
         self._underway.add(name)
         value: float | Swept = math.nan
-        reason = ""
         try:
-            value = self._compute(self.measures[name])
-        except VectorMissing as error:
-            reason = error.reason
-            self.missing.append(f"{name}: {reason}")
-        except (MeasureUndefined, ExpressionError) as error:
-            reason = str(error)
+            each = self.measures[name]
+            run = self._runs.get(each.testbench) or self._begun(each.testbench)
+            if each.meas:
+                result = _from_netlist(run.meas, each.meas)
+            else:
+                expression, scope = self.plan.expressions[each.name], run.scope
+                scope.names = self._known(expression.names) if expression.names else NO_NAMES
+                result = expression.compute(scope)
+            plain = type(result) is float and math.isfinite(result)
+            value = result if plain else _usable(result)
         except Exception as error:  # noqa: BLE001  # a plugin's function may raise anything
-            reason = f"{type(error).__name__}: {error}"
-        if reason:
-            self.reasons[name] = reason
+            self._note(name, explained(error))
         self.values[name] = value
         return value
 
-    def _compute(self, each: Measure) -> float | Swept:
-        results = self._results(each)
-        if each.meas:
-            given = results.meas.get(each.meas, results.meas.get(each.meas.lower()))
-            if given is None:
-                raise MeasureUndefined(f"the netlist's .meas '{each.meas}' gave no result")
-            return _number(given)
-        expression = self.expressions[each.name]
+    def _note(self, name: str, error: Exception) -> None:
+        """Keep why the measure `name` does not exist."""
+        if isinstance(error, VectorMissing):
+            self.reasons[name] = error.reason
+            self.missing.append(f"{name}: {error.reason}")
+        elif isinstance(error, (MeasureUndefined, ExpressionError)):
+            self.reasons[name] = str(error)
+        else:
+            self.reasons[name] = f"{type(error).__name__}: {error}"
+
+    def _known(self, names: tuple[str, ...]) -> dict[str, Any]:
         known: dict[str, Any] = {}
-        for name in expression.names:
+        for name in names:
             if name in self.absent:
                 raise MeasureUndefined(f"needs {name}: {self.absent[name]}")
             known[name] = self._needed(name) if name in self.measures else self.names.get(name)
             if known[name] is None:
                 raise MeasureUndefined(f"'{name}' has no value")
-        called = self._called(expression.calls, results)
-        result = expression.evaluate(known, called, functools.partial(vector, results))
-        return _finite(result) if isinstance(result, Swept) else _number(result)
+        return known
 
-    def _results(self, each: Measure) -> Waveforms:
-        if not each.testbench:
-            return Waveforms()
-        if each.testbench not in self.waveforms:
-            raise MeasureUndefined(f"testbench '{each.testbench}' gave no result")
-        return self.waveforms[each.testbench]
+    def _begun(self, testbench: str) -> _Run:
+        if testbench and testbench not in self.waveforms:
+            raise MeasureUndefined(f"testbench '{testbench}' gave no result")
+        results = self.waveforms[testbench] if testbench else Waveforms()
+        run = self._runs[testbench] = _Run(self.plan, results)
+        return run
 
     def _needed(self, name: str) -> float | Swept:
         value = self.value(name)
         if name in self.reasons:
             raise MeasureUndefined(f"needs {name}: {self.reasons[name]}")
         return value
-
-    def _called(self, calls: Iterable[str], results: Waveforms) -> dict[str, Callable[..., float]]:
-        called: dict[str, Callable[..., float]] = {}
-        for name in calls:
-            known = self.functions.get(name)
-            if known is not None:
-                called[name] = (
-                    _on_devices(known, results) if known.device_values else known.function
-                )
-        return called
 
 
 def _on_devices(known: MeasureFunction, results: Waveforms) -> Callable[..., float]:
@@ -261,8 +317,18 @@ def _on_devices(known: MeasureFunction, results: Waveforms) -> Callable[..., flo
     return function
 
 
-def _finite(result: Swept) -> Swept:
-    """`result`, whose trace is a number at each point. Raises MeasureUndefined."""
+def _from_netlist(meas: Mapping[str, float], name: str) -> float:
+    """The result of a `.meas`. Raises MeasureUndefined."""
+    given = meas.get(name, meas.get(name.lower()))
+    if given is None:
+        raise MeasureUndefined(f"the netlist's .meas '{name}' gave no result")
+    return given
+
+
+def _usable(result: Any) -> float | Swept:
+    """`result` as a finite float, or as a waveform of numbers. Raises MeasureUndefined."""
+    if not isinstance(result, Swept):
+        return _number(result)
     if np.iscomplexobj(result.trace().y):
         raise MeasureUndefined("the result is complex, such as the root of a negative number")
     return result

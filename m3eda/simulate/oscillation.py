@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 
 from m3eda.simulate.measures import measure
 from m3eda.simulate.signals import MeasureUndefined, Trace
-from m3eda.simulate.transient import average, crossing_times, duration, real_values
+from m3eda.simulate.traces import real_values
+from m3eda.simulate.transient import average, crossing_times, duration
 
 FloatArray = NDArray[np.float64]
 

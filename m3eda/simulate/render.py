@@ -1,8 +1,8 @@
-"""Templates to decks. Rendering never runs a simulator.
+"""Sizings to decks. Rendering never runs a simulator.
 
-Jinja2, sandboxed, with undefined names refused. Numbers are written with plain exponents
-(`1.2e-06`), never with suffixes, which simulators read differently. Paths in `.include` and `.lib`
-lines become absolute, so that a deck runs from any directory.
+Paths in `.include` and `.lib` lines become absolute, so that a deck runs from any directory. Where
+parameters reach the text by `{{ name }}` alone, as in most netlists, a deck is joined from what the
+template engine gave once.
 """
 
 from __future__ import annotations
@@ -15,17 +15,37 @@ from pathlib import Path
 from typing import Any
 
 import jinja2
-import jinja2.meta
-import jinja2.nodes
-import jinja2.sandbox
 
-from m3eda.design.templates import EVERYTHING, library_folder
-from m3eda.design.ties import at_nominal, values_at
-from m3eda.design.types import Corner, Design, Sizing, Technology, Testbench, Value
-from m3eda.design.yamlfile import nearest
+from m3eda.design.templates import EVERYTHING
+from m3eda.design.ties import at_nominal, conditions_at, values_at
+from m3eda.design.types import Corner, Design, Sizing, Testbench, Value
 from m3eda.errors import DesignError, Mistake
+from m3eda.simulate.files import Contents
+from m3eda.simulate.programs import Programs
 from m3eda.simulate.python_netlist import PythonNetlist, is_python, python_names
-from m3eda.simulate.types import Deck
+from m3eda.simulate.skeletons import JINJA_PROBES, Probes, Rendered, Structures
+from m3eda.simulate.templates import (
+    TechnologyView,
+    number,
+    template_environment,
+    template_folders,
+    template_mistake,
+    template_names,
+    template_sources,
+)
+from m3eda.simulate.tracing import is_traceable
+from m3eda.simulate.types import Deck, Skeleton
+
+__all__ = [
+    "Renderer",
+    "TechnologyView",
+    "Wanted",
+    "number",
+    "resolve_path",
+    "template_environment",
+    "template_folders",
+    "template_names",
+]
 
 _INCLUDE = re.compile(
     r"""^(?P<head>\s*\.(?:include|inc|lib)\s+)(?P<path>"[^"\n]*"|'[^'\n]*'|[^\s"']+)(?P<tail>.*)$""",
@@ -33,9 +53,21 @@ _INCLUDE = re.compile(
 )
 _TEMPERATURE = re.compile(r"^\s*\.temp\b", re.IGNORECASE | re.MULTILINE)
 
+_PYTHON_PROBES = 2  # a designer's own code may take long
+_KEPT = 1024
+"""Corners, and combinations of words at one of them, that are kept."""
 
-_Compiled = tuple[jinja2.Template | PythonNetlist, frozenset[str], tuple[Path, ...]]
-"""A template ready to render, the names it needs, and the files it is made of."""
+
+@dataclass(frozen=True)
+class _Compiled:
+    """A template ready to render."""
+
+    template: jinja2.Template | PythonNetlist
+    names: frozenset[str]
+    """The names it needs."""
+    sources: tuple[Path, ...]
+    traceable: bool
+    """True where what it does with numbers can be noted."""
 
 
 @dataclass(frozen=True)
@@ -47,148 +79,19 @@ class Wanted:
     meas: tuple[str, ...] = ()
 
 
-def number(value: Any) -> Any:
-    """How a value is written into a deck: floats by `repr`, whole ones without a point."""
-    if isinstance(value, bool) or not isinstance(value, float):
-        return value
-    return str(int(value)) if value.is_integer() and abs(value) < 1e15 else repr(value)
+_Shape = Programs | Structures
+"""How the decks of one testbench, at one corner, with the same words come to their skeletons."""
 
 
-def template_environment(folders: tuple[Path, ...]) -> jinja2.Environment:
-    """The sandbox all templates are rendered in; includes are looked up in `folders`, in order."""
-    return jinja2.sandbox.SandboxedEnvironment(
-        loader=jinja2.FileSystemLoader([str(folder) for folder in folders]),
-        undefined=_Missing,
-        finalize=number,
-        keep_trailing_newline=True,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        autoescape=False,
-    )
+@dataclass(frozen=True)
+class _Frame:
+    """One testbench at one corner."""
 
-
-def template_folders(template: Path, design_file: Path) -> tuple[Path, ...]:
-    """Where a template's includes are looked for: beside it, beside the design, in the library."""
-    folders = [template.parent, design_file.parent]
-    library = library_folder()
-    return tuple(dict.fromkeys([*folders, *([library] if library else [])]))
-
-
-def template_sources(
-    template: Path, folders: tuple[Path, ...]
-) -> dict[Path, jinja2.nodes.Template]:
-    """`template` and every template it includes by a literal name, parsed.
-
-    Raises DesignError for a syntax error or an include that is not there, with file and line.
-    """
-    environment = template_environment(folders)
-    found: dict[Path, jinja2.nodes.Template] = {}
-    waiting = [template]
-    while waiting:
-        path = waiting.pop()
-        if path in found:
-            continue
-        found[path] = _parse(environment, path)
-        for node in found[path].find_all(
-            (
-                jinja2.nodes.Include,
-                jinja2.nodes.Import,
-                jinja2.nodes.FromImport,
-                jinja2.nodes.Extends,
-            )
-        ):
-            waiting += _referenced(node, path, folders)
-    return found
-
-
-def template_names(template: Path, folders: tuple[Path, ...]) -> set[str]:
-    """Every name that `template` and what it includes need from outside."""
-    if is_python(template):
-        return python_names(template)
-    names: set[str] = set()
-    for tree in template_sources(template, folders).values():
-        names |= jinja2.meta.find_undeclared_variables(tree)
-    return names - set(jinja2.defaults.DEFAULT_NAMESPACE)
-
-
-def _parse(environment: jinja2.Environment, path: Path) -> jinja2.nodes.Template:
-    try:
-        return environment.parse(path.read_text(encoding="utf-8"), filename=str(path))
-    except jinja2.TemplateSyntaxError as error:
-        raise DesignError([Mistake(str(error.message), path, error.lineno)]) from error
-    except (OSError, UnicodeDecodeError) as error:
-        raise DesignError([Mistake(f"cannot be read: {error}", path)]) from error
-
-
-def _referenced(node: Any, path: Path, folders: tuple[Path, ...]) -> list[Path]:
-    """The files a literal include names; none where the name is computed while rendering."""
-    if not isinstance(node.template, jinja2.nodes.Const):
-        return []
-    name = str(node.template.value)
-    for folder in folders:
-        if (folder / name).is_file():
-            return [folder / name]
-    if getattr(node, "ignore_missing", False):
-        return []
-    places = ", ".join(str(folder) for folder in folders)
-    raise DesignError([Mistake(f"includes '{name}', which is not in {places}", path, node.lineno)])
-
-
-class TechnologyTable(dict[str, Any]):
-    """A mapping inside a technology; it knows its place, for a message on a name it lacks."""
-
-    def __init__(self, data: Mapping[str, Any], technology: str, path: tuple[str, ...]) -> None:
-        super().__init__((key, _table(data[key], technology, (*path, key))) for key in data)
-        self._place = (technology, path)
-
-    def lacks(self, name: str) -> str:
-        """What is wrong with asking for `name`, and the nearest names there are."""
-        technology, path = self._place
-        what = f"device '{name}'" if path == ("devices",) else f"'{'.'.join((*path, name))}'"
-        hint = nearest(name, self) or f"known: {', '.join(map(str, self)) or 'none'}"
-        return f"technology {technology} has no {what} ({hint})"
-
-
-def _table(value: Any, technology: str, path: tuple[str, ...]) -> Any:
-    return TechnologyTable(value, technology, path) if isinstance(value, Mapping) else value
-
-
-class TechnologyView:
-    """What a template sees as `technology` at one corner."""
-
-    def __init__(self, technology: Technology, process: str) -> None:
-        self._data = TechnologyTable(technology.data, technology.name, ())
-        self.name = technology.name
-        self.lib = str(technology.lib) if technology.lib else ""
-        corner = process or technology.nominal
-        self.section = technology.sections.get(corner, "")
-        files = [*technology.includes.get("", ()), *technology.includes.get(corner, ())]
-        lines = [f'.include "{file}"' for file in dict.fromkeys(files)]
-        if self.lib:
-            lines.append(
-                f'.lib "{self.lib}" {self.section}' if self.section else f'.include "{self.lib}"'
-            )
-        self.include = "\n".join(lines)
-
-    def __getattr__(self, name: str) -> Any:
-        try:
-            return self._data[name]
-        except KeyError:
-            raise AttributeError(name) from None
-
-    def lacks(self, name: str) -> str:
-        """What is wrong with asking for `name`."""
-        return self._data.lacks(name)
-
-
-class _Missing(jinja2.StrictUndefined):
-    """A name that nobody gives; inside a technology the message names what is there."""
-
-    @property
-    def _undefined_message(self) -> str:
-        if isinstance(self._undefined_obj, (TechnologyTable, TechnologyView)):
-            return self._undefined_obj.lacks(str(self._undefined_name))
-        return str(super()._undefined_message)
+    testbench: Testbench
+    corner: Corner
+    wanted: Wanted
+    conditions: Mapping[str, Value]
+    shapes: dict[tuple[Value, ...], _Shape] = field(default_factory=dict)
 
 
 @dataclass
@@ -205,12 +108,16 @@ class Renderer:
         self._templates: dict[Path, _Compiled] = {}
         self._paths: dict[tuple[str, Path], Path] = {}
         self._views: dict[str, TechnologyView] = {}
+        self._frames: dict[tuple[object, ...], _Frame] = {}
+        self._contents = Contents()
+        self._probes = Probes(self.design)
 
     def deck(self, testbench: Testbench, corner: Corner, sizing: Sizing) -> Deck:
         """The deck of `testbench` at `corner`; `sizing` holds every parameter."""
-        values = values_at(self.design, testbench, corner, sizing)
-        text, files = self._render(testbench.template, values, corner)
-        wanted = self.wanted.get(testbench.name, Wanted())
+        frame = self._frame(testbench, corner)
+        values = {**frame.conditions, **sizing}
+        text, files, skeleton, fills = self._made(frame, sizing, values)
+        wanted = frame.wanted
         return Deck(
             text=text,
             testbench=testbench.name,
@@ -220,7 +127,63 @@ class Renderer:
             meas=wanted.meas,
             values=values,
             files=files,
+            contents=self._contents.of(files),
+            skeleton=skeleton,
+            fills=fills,
         )
+
+    def _made(
+        self, frame: _Frame, sizing: Sizing, values: Mapping[str, Value]
+    ) -> tuple[str, tuple[Path, ...], Skeleton | None, tuple[str, ...]]:
+        words = tuple([sizing.get(word, "") for word in self._probes.words])
+        shape = frame.shapes.get(words)
+        found = shape.find(sizing) if isinstance(shape, Programs) else None
+        if found is not None:
+            program, fills = found
+            text = program.text(fills)
+            return text, program.files, program.skeleton, fills if program.skeleton else ()
+        text, files = self._render(frame.testbench.template, values, frame.corner)
+        if shape is None:
+            # after the deck was rendered: what is wrong with it is told about it, not a probe
+            shape = self._shape(frame, words)
+            if len(frame.shapes) >= _KEPT:
+                frame.shapes.clear()
+            frame.shapes[words] = shape
+        if isinstance(shape, Structures):
+            return text, files, *shape.find(text)
+        found = shape.find(sizing)
+        if found is None:
+            shape.add(sizing, (text, files))
+            found = shape.find(sizing)
+        if found is None or found[0].skeleton is None:
+            return text, files, None, ()
+        return text, files, found[0].skeleton, found[1]
+
+    def _shape(self, frame: _Frame, words: tuple[Value, ...]) -> _Shape:
+        template = frame.testbench.template
+        compiled = self._compiled(template)
+
+        def render(sizing: Mapping[str, Any]) -> Rendered:
+            return self._render(template, {**frame.conditions, **sizing}, frame.corner)
+
+        if compiled.traceable:
+            programs = Programs(self._probes, words, compiled.names | {"temp"}, render)
+            if programs.usable:
+                return programs
+        most = _PYTHON_PROBES if is_python(template) else JINJA_PROBES
+        return Structures(self._probes, words, render, most)
+
+    def _frame(self, testbench: Testbench, corner: Corner) -> _Frame:
+        key = (testbench.name, corner.name, *testbench.point.values())
+        frame = self._frames.get(key)
+        if frame is None or frame.testbench != testbench or frame.corner != corner:
+            wanted = self.wanted.get(testbench.name, Wanted())
+            conditions = conditions_at(self.design, testbench, corner)
+            frame = _Frame(testbench, corner, wanted, conditions)
+            if len(self._frames) >= _KEPT:
+                self._frames.clear()
+            self._frames[key] = frame
+        return frame
 
     def netlist(self, sizing: Sizing) -> str:
         """The sized netlist that is handed over: the design's `netlist`, else the first
@@ -248,43 +211,49 @@ class Renderer:
         values: Mapping[str, Value],
         corner: Corner,
         add_temperature: bool = True,
-    ) -> tuple[str, tuple[Path, ...]]:
-        compiled, names, sources = self._compiled(template)
+    ) -> Rendered:
+        compiled = self._compiled(template)
         context: dict[str, Any] = {**values, "corner": corner.process or corner.name}
         if self.design.technology is not None:
-            process = corner.process
-            if process not in self._views:
-                self._views[process] = TechnologyView(self.design.technology, process)
-            context["technology"] = self._views[process]
-        missing = sorted(names - {EVERYTHING, *context})
+            context["technology"] = self._view(corner.process)
+        missing = sorted(compiled.names.difference(context) - {EVERYTHING})
         if missing:
             raise DesignError(
                 [Mistake(f"needs {', '.join(missing)}, which nobody gives", template)]
             )
         try:
-            text = compiled.render(context)
-        except jinja2.TemplateError as error:
-            raise DesignError([_template_mistake(error, template)]) from error
-        except (TypeError, ValueError, ArithmeticError) as error:
-            raise DesignError([_template_mistake(error, template)]) from error
+            text = compiled.template.render(context)
+        except (jinja2.TemplateError, TypeError, ValueError, ArithmeticError) as error:
+            raise DesignError([template_mistake(error, template)]) from error
         included: list[Path] = []
         text = _INCLUDE.sub(lambda match: self._absolute(match, template, included), text)
-        if add_temperature and "temp" not in names and not _TEMPERATURE.search(text):
+        if add_temperature and "temp" not in compiled.names and not _TEMPERATURE.search(text):
             text = _before_end(text, f".temp {number(values['temp'])}")
-        return text, (*sources, *dict.fromkeys(included))
+        return text, (*compiled.sources, *dict.fromkeys(included))
+
+    def _view(self, process: str) -> TechnologyView:
+        assert self.design.technology is not None
+        if process not in self._views:
+            self._views[process] = TechnologyView(self.design.technology, process)
+        return self._views[process]
 
     def _compiled(self, template: Path) -> _Compiled:
         if template not in self._templates:
-            folders = template_folders(template, self.design.path)
-            names = frozenset(template_names(template, folders))
-            if is_python(template):
-                netlist = PythonNetlist(template)
-                self._templates[template] = (netlist, names, netlist.sources)
-                return self._templates[template]
-            sources = template_sources(template, folders)
-            compiled = template_environment(folders).get_template(template.name)
-            self._templates[template] = (compiled, names, tuple(sources))
+            made = self._python(template) if is_python(template) else self._jinja(template)
+            self._templates[template] = made
         return self._templates[template]
+
+    def _python(self, template: Path) -> _Compiled:
+        names = frozenset(python_names(template))
+        netlist = PythonNetlist(template)
+        return _Compiled(netlist, names, netlist.sources, traceable=False)
+
+    def _jinja(self, template: Path) -> _Compiled:
+        folders = template_folders(template, self.design.path)
+        names = frozenset(template_names(template, folders))
+        sources = template_sources(template, folders)
+        compiled = template_environment(folders).get_template(template.name)
+        return _Compiled(compiled, names, tuple(sources), is_traceable(sources.values()))
 
     def _absolute(self, match: re.Match[str], template: Path, included: list[Path]) -> str:
         """An `.include` or `.lib` line with its path made absolute."""
@@ -351,17 +320,3 @@ def _before_end(text: str, line: str) -> str:
     """`text` with `line` added at its end, before a closing `.end`."""
     body = re.sub(r"^\s*\.end\s*$", "", text.rstrip("\n"), flags=re.IGNORECASE | re.MULTILINE)
     return f"{body.rstrip()}\n{line}\n.end\n"
-
-
-def _template_mistake(error: Exception, template: Path) -> Mistake:
-    """The mistake behind a rendering error, at the template's line where Jinja tells it."""
-    line = getattr(error, "lineno", None)
-    name = getattr(error, "filename", None)
-    trace = error.__traceback__
-    while trace is not None:
-        file = trace.tb_frame.f_code.co_filename
-        if "template" in trace.tb_frame.f_code.co_name or file.endswith(template.name):
-            line, name = trace.tb_lineno, file
-        trace = trace.tb_next
-    known = Path(name) if name and Path(name).is_file() else template
-    return Mistake(str(error), known, line if known == template or line else None)

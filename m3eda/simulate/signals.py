@@ -12,12 +12,17 @@ import operator
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from difflib import get_close_matches
+from functools import lru_cache, partial
 from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
+from m3eda.simulate.traces import MeasureUndefined, Trace, is_finite
 from m3eda.simulate.types import Analysis, AnalysisKind, SimulationFailed, State, Waveforms
+
+__all__ = ["Device", "MeasureUndefined", "Signal", "Swept", "Trace", "VectorMissing", "Vectors",
+           "device_vector", "to_save", "vector"]  # fmt: skip
 
 ANALYSIS_WORDS = {
     "op": "operating point",
@@ -27,6 +32,12 @@ ANALYSIS_WORDS = {
     "noise": "noise analysis",
     "sp": "S-parameter analysis",
 }
+FloatArray = NDArray[np.float64]
+
+_ORIGIN: FloatArray = np.zeros(1)
+_ORIGIN.setflags(write=False)
+"""What an operating point stands over."""
+
 GROUNDS = frozenset({"0", "gnd"})
 ELEMENTS = {
     "r": "resistor",
@@ -41,10 +52,6 @@ ELEMENTS = {
     "x": "subcircuit",
 }
 """What an element is, by the first letter of its name."""
-
-
-class MeasureUndefined(Exception):
-    """The measure does not exist in these waveforms: it becomes nan, with this one-line reason."""
 
 
 class VectorMissing(SimulationFailed):
@@ -62,72 +69,14 @@ class VectorMissing(SimulationFailed):
         """Values and reasons of every measure, where it ends a whole evaluation."""
 
 
-@dataclass(frozen=True)
-class Trace:
-    """One waveform of one analysis.
-
-    `x`, shape (n,), ascending: frequency in Hz, time in s, or the swept quantity; a single 0 for an
-    operating point. `y`, shape (n,): complex in an AC analysis, real otherwise; SI units.
-    """
-
-    x: NDArray[np.float64]
-    y: NDArray[Any]
-    kind: str = ""
-    name: str = ""
-
-    def window(self, start: float | None, stop: float | None) -> Trace:
-        """The part between `start` and `stop`, with interpolated end points.
-
-        Interpolates linearly in x, in log x for frequency sweeps. Raises MeasureUndefined where the
-        window is empty or leaves the data.
-        """
-        low = self.at_end(float(self.x[0] if start is None else start))
-        high = self.at_end(float(self.x[-1] if stop is None else stop))
-        if not self.x[0] <= low < high <= self.x[-1]:
-            raise MeasureUndefined(
-                f"the window {low:.4g} to {high:.4g} is empty or not within "
-                f"{self.x[0]:.4g} to {self.x[-1]:.4g}, where {self.name} is known"
-            )
-        inside = (self.x > low) & (self.x < high)
-        x = np.concatenate([[low], self.x[inside], [high]])
-        ends = self._interpolate(np.array([low, high]))
-        y = np.concatenate([ends[:1], self.y[inside], ends[1:]])
-        return Trace(x, y, self.kind, self.name)
-
-    def at_end(self, x: float) -> float:
-        """`x`, or the first or last point where it misses that by rounding alone.
-
-        A simulator adds up its steps: a sweep to 1.4 ends at 1.3999999999999997.
-        """
-        first, last = float(self.x[0]), float(self.x[-1])
-        for end in (first, last):
-            # over decades of frequency the span says nothing about the first point
-            if abs(x - end) <= 1e-9 * (abs(end) if first > 0.0 else last - first):
-                return end
-        return x
-
-    def _interpolate(self, at: NDArray[np.float64]) -> NDArray[Any]:
-        x = self.x
-        if self.kind in ("ac", "noise", "sp") and x[0] > 0.0:
-            at, x = np.log(at), np.log(x)
-        i = np.clip(np.searchsorted(x, at, side="right") - 1, 0, x.size - 2)
-        part = (at - x[i]) / (x[i + 1] - x[i])
-        before, after = self.y[i], self.y[i + 1]
-        line: NDArray[Any] = before + part * (after - before)
-        if not np.iscomplexobj(self.y):
-            return line
-        # log magnitude and phase on straight lines, as every AC measure takes them
-        with np.errstate(all="ignore"):
-            spiral = before * (after / before) ** part
-        return np.where(np.isfinite(spiral), spiral, line)
-
-
 class Signal:
     """A waveform still to be taken from an analysis. Made by `vector`, combined by arithmetic."""
 
     def __init__(self, name: str, take: Callable[[AnalysisKind], Trace]) -> None:
         self.name = name
         self._take = take
+        self.known: dict[Any, Trace] = {}
+        """Traces by what was asked for, as `taken` has been before."""
 
     def combined(self, name: str, take: Callable[[AnalysisKind], Trace]) -> Signal:
         """What arithmetic makes of it: a signal of the same sort."""
@@ -141,6 +90,24 @@ class Signal:
         From `start` to `stop`, where either is given. Raises VectorMissing where no analysis has
         it, MeasureUndefined where the values are not finite.
         """
+        return self.taken(kinds, start, stop)
+
+    def taken(
+        self,
+        kinds: tuple[AnalysisKind, ...],
+        start: float | None = None,
+        stop: float | None = None,
+    ) -> Trace:
+        """As `trace`. The same trace is given each time."""
+        wanted = (kinds, start, stop)
+        found = self.known.get(wanted)
+        if found is None:
+            found = self.known[wanted] = self._looked_up(kinds, start, stop)
+        return found
+
+    def _looked_up(
+        self, kinds: tuple[AnalysisKind, ...], start: float | None, stop: float | None
+    ) -> Trace:
         missing: list[VectorMissing] = []
         for kind in kinds:
             try:
@@ -151,7 +118,7 @@ class Signal:
             # a ratio may have no value before the window, as 0 / 0 at the time 0
             if start is not None or stop is not None:
                 trace = trace.window(start, stop)
-            if trace.x.size == 0 or not np.isfinite(trace.y).all():
+            if trace.x.size == 0 or not is_finite(trace.y):
                 raise MeasureUndefined(f"{self.name} is not finite at every point")
             return trace
         # a wrong node name says more than an analysis that was never meant to be there
@@ -159,7 +126,7 @@ class Signal:
 
     def __float__(self) -> float:
         """The value at the operating point, or of a noise total. Raises as `trace` does."""
-        trace = self.trace("op", "noise")
+        trace = self.taken(("op", "noise"))
         if trace.x.size > 1:
             raise MeasureUndefined(f"{self.name} is a waveform: a function must make it a number")
         return float(trace.y[0].real)
@@ -234,7 +201,13 @@ class Signal:
         return self._with(other, lambda a, b: np.power(b, a), "{1} ** {0}")
 
     def __neg__(self) -> Signal:
-        return self._map(operator.neg, f"-{self.name}")
+        name = f"-{self.name}"
+
+        def take(kind: AnalysisKind) -> Trace:
+            trace = self._take(kind)
+            return Trace(trace.x, -trace.y, trace.kind, name)
+
+        return self.combined(name, take)
 
     def __pos__(self) -> Signal:
         return self
@@ -270,10 +243,13 @@ class Swept(Signal):
     def combined(self, name: str, take: Callable[[AnalysisKind], Trace]) -> Signal:
         return Swept(name, take, self.condition)
 
-    def trace(
-        self, *kinds: AnalysisKind, start: float | None = None, stop: float | None = None
+    def taken(
+        self,
+        kinds: tuple[AnalysisKind, ...],
+        start: float | None = None,
+        stop: float | None = None,
     ) -> Trace:
-        return super().trace("op", start=start, stop=stop)
+        return super().taken(("op",), start, stop)
 
     def __float__(self) -> float:
         raise MeasureUndefined(
@@ -309,12 +285,68 @@ def to_save(names: Iterable[str]) -> tuple[str, ...]:
     return tuple(name for name in kept if not _is_ground(name))
 
 
+class Vectors(dict[str, Signal]):
+    """The signals of one run by name, `v(out)` or `@m1[gm]`: each is made once, when asked for."""
+
+    def __init__(self, waveforms: Waveforms) -> None:
+        # apart from the signals, which refer to it: a circle would keep the waveforms in memory
+        self._reader = _Reader(waveforms)
+
+    def __missing__(self, given: str) -> Signal:
+        name = _plain(given)
+        signal = self[name] if name != given else Signal(name, partial(self._reader.find, name))
+        self[given] = signal
+        return signal
+
+
+class _Reader:
+    """Traces from what one run gave."""
+
+    def __init__(self, waveforms: Waveforms) -> None:
+        self.waveforms = waveforms
+        self._grids: dict[int, FloatArray] = {}
+        """By place in the waveforms, the independent variable of an analysis."""
+
+    def find(self, name: str, kind: AnalysisKind) -> Trace:
+        analyses = []
+        for place, analysis in enumerate(self.waveforms.analyses):
+            if analysis.kind != kind or not analysis.vectors:
+                continue
+            if name in analysis.vectors:
+                return self._trace(place, analysis, analysis.vectors[name], name)
+            if _is_ground(name):
+                some = next(iter(analysis.vectors.values()))
+                return self._trace(place, analysis, np.zeros_like(some), name)
+            analyses.append(analysis)
+        raise VectorMissing(_why_missing(self.waveforms, analyses, kind, name), bool(analyses))
+
+    def _trace(self, place: int, analysis: Analysis, values: NDArray[Any], name: str) -> Trace:
+        y = values if values.ndim else np.atleast_1d(values)
+        if not analysis.scale:
+            x = _ORIGIN if y.size == 1 else np.zeros(y.size)
+            return Trace(x, y, analysis.kind, name)
+        if place in self._grids:
+            x = self._grids[place]
+        else:
+            given = np.atleast_1d(analysis.vectors[analysis.scale]).real
+            x = self._grids[place] = given.astype(np.float64, copy=False)
+        if analysis.kind == "dc" and x.size > 1:
+            steps = np.diff(x)
+            if (steps < 0.0).all():
+                x, y = x[::-1], y[::-1]
+            elif (steps < 0.0).any():
+                raise MeasureUndefined(
+                    f"{name} comes from a nested DC sweep, which no measure reads"
+                )
+        return Trace(x, y, analysis.kind, name)
+
+
 def vector(waveforms: Waveforms, name: str) -> Signal:
     """The signal called `name`: `v(out)`, `i(vdd)`, `@m1[gm]`, `onoise_spectrum`."""
-    name = _plain(name)
-    return Signal(name, lambda kind: _find(waveforms, kind, name))
+    return Vectors(waveforms)[name]
 
 
+@lru_cache(maxsize=4096)
 def _plain(name: str) -> str:
     """`name` as back ends spell it: lower case, devices in subcircuits as ngspice has them."""
     name = name.lower()
@@ -326,31 +358,6 @@ def _plain(name: str) -> str:
 
 def _is_ground(name: str) -> bool:
     return name.startswith("v(") and name[2:-1] in GROUNDS
-
-
-def _find(waveforms: Waveforms, kind: AnalysisKind, name: str) -> Trace:
-    analyses = [analysis for analysis in waveforms.of_kind(kind) if analysis.vectors]
-    for analysis in analyses:
-        if name in analysis.vectors:
-            return _trace(analysis, analysis.vectors[name], name)
-        if _is_ground(name):
-            some = next(iter(analysis.vectors.values()))
-            return _trace(analysis, np.zeros_like(some), name)
-    raise VectorMissing(_why_missing(waveforms, analyses, kind, name), bool(analyses))
-
-
-def _trace(analysis: Analysis, values: NDArray[Any], name: str) -> Trace:
-    y = np.atleast_1d(values)
-    if not analysis.scale:
-        return Trace(np.zeros(y.size), y, analysis.kind, name)
-    x = np.atleast_1d(analysis.vectors[analysis.scale]).real.astype(float)
-    if analysis.kind == "dc" and x.size > 1:
-        steps = np.diff(x)
-        if (steps < 0.0).all():
-            x, y = x[::-1], y[::-1]
-        elif (steps < 0.0).any():
-            raise MeasureUndefined(f"{name} comes from a nested DC sweep, which no measure reads")
-    return Trace(x, y, analysis.kind, name)
 
 
 def _why_missing(

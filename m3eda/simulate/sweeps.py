@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 from m3eda.simulate.measures import measure
 from m3eda.simulate.oscillation import LEAST_SWING
 from m3eda.simulate.signals import MeasureUndefined, Trace
-from m3eda.simulate.transient import crossing_times, never_crosses, real_values
+from m3eda.simulate.traces import real_values
+from m3eda.simulate.transient import crossing_times, never_crosses
 
 FloatArray = NDArray[np.float64]
 

@@ -5,6 +5,8 @@ Between two time points a waveform is a straight line; time steps may be uneven.
 
 from __future__ import annotations
 
+import math
+from bisect import bisect_right
 from typing import Any
 
 import numpy as np
@@ -12,8 +14,13 @@ from numpy.typing import NDArray
 
 from m3eda.simulate.measures import measure
 from m3eda.simulate.signals import MeasureUndefined, Trace
+from m3eda.simulate.traces import once_per_trace, real_values
 
 FloatArray = NDArray[np.float64]
+
+EDGES = ("any", "fall", "rise")
+FEW = 8
+"""Crossings up to which each is computed by itself."""
 
 
 def crossing_times(wave: Trace, level: float, edge: str = "any") -> FloatArray:
@@ -21,16 +28,39 @@ def crossing_times(wave: Trace, level: float, edge: str = "any") -> FloatArray:
 
     A point that lies exactly on the level belongs to the line that arrives there.
     """
-    y = real_values(wave)
-    before, after = y[:-1], y[1:]
-    rising = (before < level) & (after >= level)
-    falling = (before > level) & (after <= level)
-    kinds = {"rise": rising, "fall": falling, "any": rising | falling}
-    if edge not in kinds:
+    return np.array(_crossings(wave, level, edge))
+
+
+def _crossings(wave: Trace, level: float, edge: str) -> list[float]:
+    """As `crossing_times`: NumPy's overhead on a number or two is larger than Python's."""
+    if edge not in EDGES:
         raise MeasureUndefined(f"no edge is called {edge!r} (known: any, fall, rise)")
-    i = np.flatnonzero(kinds[edge])
-    part = (level - y[i]) / (y[i + 1] - y[i])
-    return np.asarray(wave.x[i] + part * (wave.x[i + 1] - wave.x[i]))
+    x, y = wave.x, real_values(wave)
+    at = _passages(y, level, edge)
+    if at.size > FEW:
+        before, since = y[at], x[at]
+        part = (level - before) / (y[at + 1] - before)
+        many: list[float] = (since + part * (x[at + 1] - since)).tolist()
+        return many
+    times: list[float] = []
+    for i in at.tolist():
+        value, begin = float(y[i]), float(x[i])
+        share = (level - value) / (float(y[i + 1]) - value)
+        times.append(begin + share * (float(x[i + 1]) - begin))
+    return times
+
+
+def _passages(y: FloatArray, level: float, edge: str) -> NDArray[np.intp]:
+    """Indices i where `y` arrives at `level` or beyond at i + 1, from one side of it at i."""
+    if edge != "fall":
+        below = y < level
+        passes = below[:-1] > below[1:]
+    if edge != "rise":
+        above = y > level
+        falls = above[:-1] > above[1:]
+        passes = falls if edge == "fall" else passes | falls
+    found: NDArray[np.intp] = passes.nonzero()[0]
+    return found
 
 
 def never_crosses(
@@ -44,6 +74,14 @@ def never_crosses(
     )
 
 
+@once_per_trace
+def extremes(wave: Trace) -> tuple[float, float]:
+    """The smallest value of `wave` and the largest."""
+    y = real_values(wave)
+    return float(y[y.argmin()]), float(y[y.argmax()])
+
+
+@once_per_trace
 def step_levels(wave: Trace) -> tuple[float, float]:
     """The two levels an edge runs between: the first value, and the level it steps to.
 
@@ -51,13 +89,15 @@ def step_levels(wave: Trace) -> tuple[float, float]:
     what lies beyond half way to the extreme. Raises MeasureUndefined for a constant waveform.
     """
     y = real_values(wave)
-    swing = float(np.ptp(y))
+    low, high = extremes(wave)
+    swing = high - low
     if swing == 0.0:
         raise MeasureUndefined(f"{wave.name} does not move")
     first, last = float(y[0]), float(y[-1])
     if abs(last - first) >= 0.5 * swing:
         return first, last
-    extreme = float(y[np.argmax(np.abs(y - first))])
+    # where both are as far, the one that comes first
+    extreme = float(y[np.abs(y - first).argmax()])
     beyond = np.abs(y[:-1] - first) > 0.5 * abs(extreme - first)
     values, weights = y[:-1][beyond], np.diff(wave.x)[beyond]
     if not values.size:
@@ -85,38 +125,32 @@ def _step_to(wave: Trace, final: float | None) -> tuple[float, float]:
     return first, final
 
 
-def _edges(wave: Trace, lower: float, upper: float, sign: int) -> tuple[FloatArray, float]:
+def _edges(wave: Trace, lower: float, upper: float, sign: int) -> tuple[list[float], float]:
     """Durations of the rising (`sign` 1) or falling (-1) edges, and the height they climb."""
-    first, other = step_levels(wave)
-    flipped = Trace(wave.x, sign * real_values(wave), wave.kind, wave.name)
-    low, high = sorted((sign * first, sign * other))
+    low, high = sorted(step_levels(wave))
     height = high - low
-    starts = crossing_times(flipped, low + lower * height, "rise")
-    ends = crossing_times(flipped, low + upper * height, "rise")
+    start, edge = (low, "rise") if sign > 0 else (high, "fall")
     durations: list[float] = []
-    previous = -np.inf
+    ends = _crossings(wave, start + sign * (upper * height), edge)
+    starts = _crossings(wave, start + sign * (lower * height), edge) if ends else []
+    earlier = 0
     for end in ends:
+        begun = bisect_right(starts, end)
         # ringing passes the upper level again without a new start
-        fresh = starts[(starts > previous) & (starts <= end)]
-        if fresh.size:
-            durations.append(float(end - fresh[-1]))
-            previous = end
-    return np.array(durations), (upper - lower) * height
+        if begun > earlier:
+            durations.append(end - starts[begun - 1])
+            earlier = begun
+    return durations, (upper - lower) * height
 
 
 def _first_edge(wave: Trace, lower: float, upper: float, sign: int) -> float:
     durations, _ = _edges(wave, lower, upper, sign)
-    if not durations.size:
+    if not durations:
         word = "rising" if sign > 0 else "falling"
         raise MeasureUndefined(
             f"{wave.name} has no {word} edge from {lower:.0%} to {upper:.0%} of its step"
         )
-    return float(durations[0])
-
-
-def real_values(wave: Trace) -> FloatArray:
-    """Values of `wave`, shape (n,); magnitudes where they are complex."""
-    return np.asarray(np.abs(wave.y) if np.iscomplexobj(wave.y) else wave.y)
+    return durations[0]
 
 
 def duration(wave: Trace) -> float:
@@ -130,18 +164,17 @@ def duration(wave: Trace) -> float:
 @measure(analysis="tran", unit="V/s")
 def slew_rate(wave: Trace, edge: str = "any", lower: float = 0.1, upper: float = 0.9) -> float:
     """Mean slope between 10 % and 90 % of the step; the slowest of the edges asked for."""
-    signs = {"any": (1, -1), "rise": (1,), "fall": (-1,)}
-    if edge not in signs:
+    if edge not in EDGES:
         raise MeasureUndefined(f"no edge is called {edge!r} (known: any, fall, rise)")
     slopes: list[float] = []
-    for sign in signs[edge]:
+    for sign in {"any": (1, -1), "rise": (1,), "fall": (-1,)}[edge]:
         durations, height = _edges(wave, lower, upper, sign)
-        slopes.extend(height / durations[durations > 0.0])
+        slopes.extend(height / time for time in durations if time > 0.0)
     if not slopes:
         raise MeasureUndefined(
             f"{wave.name} has no edge from {lower:.0%} to {upper:.0%} of its step"
         )
-    return float(min(slopes))
+    return min(slopes)
 
 
 @measure(analysis="tran", unit="s")
@@ -168,18 +201,18 @@ def settling_time(
     if band == 0.0:
         raise MeasureUndefined(f"{wave.name} ends where it began: there is no step to settle from")
     error = y - end
-    outside = np.flatnonzero(np.abs(error) > band)
-    if not outside.size:
+    i = (np.abs(error) > band).tobytes().rfind(b"\1")
+    if i < 0:
         return 0.0
-    i = int(outside[-1])
     if wave.x[min(i + 1, y.size - 1)] > wave.x[-1] - 0.1 * span or i == y.size - 1:
         raise MeasureUndefined(
             f"{wave.name} is not settled: outside the band of {band:.4g} around {end:.4g} "
             f"at {wave.x[i]:.4g} s, in the last tenth of the window"
         )
-    edge = float(np.copysign(band, error[i]))
-    part = (edge - error[i]) / (error[i + 1] - error[i])
-    return float(wave.x[i] + part * (wave.x[i + 1] - wave.x[i]) - wave.x[0])
+    before, after = float(error[i]), float(error[i + 1])
+    part = (math.copysign(band, before) - before) / (after - before)
+    since = float(wave.x[i])
+    return since + part * (float(wave.x[i + 1]) - since) - float(wave.x[0])
 
 
 @measure(analysis="tran", unit="s")
@@ -236,7 +269,7 @@ def undershoot(wave: Trace, final: float | None = None) -> float:
 def mean_value(wave: Trace) -> float:
     """Mean over x of what lies between its points as straight lines."""
     y = real_values(wave)
-    return float(0.5 * (y[1:] + y[:-1]) @ np.diff(wave.x)) / duration(wave)
+    return float(0.5 * (y[1:] + y[:-1]) @ (wave.x[1:] - wave.x[:-1])) / duration(wave)
 
 
 @measure(analysis=("tran", "dc"))
@@ -250,26 +283,27 @@ def rms(wave: Trace) -> float:
     """Root of the mean square over time."""
     y = real_values(wave)
     a, b = y[:-1], y[1:]
-    area = ((a * a + a * b + b * b) / 3.0) @ np.diff(wave.x)
+    area = ((a * a + a * b + b * b) / 3.0) @ (wave.x[1:] - wave.x[:-1])
     return float(np.sqrt(area / duration(wave)))
 
 
 @measure(analysis=("tran", "dc"))
 def peak_to_peak(wave: Trace) -> float:
     """Largest value less the smallest."""
-    return float(np.ptp(real_values(wave)))
+    low, high = extremes(wave)
+    return high - low
 
 
 @measure(analysis=("tran", "dc"))
 def minimum(wave: Trace) -> float:
     """Smallest value."""
-    return float(real_values(wave).min())
+    return extremes(wave)[0]
 
 
 @measure(analysis=("tran", "dc"))
 def maximum(wave: Trace) -> float:
     """Largest value."""
-    return float(real_values(wave).max())
+    return extremes(wave)[1]
 
 
 @measure(analysis=("tran", "dc", "ac", "noise"))

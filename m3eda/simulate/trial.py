@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from m3eda.design.scoring import margin, met, reward
+from m3eda.design.scoring import Judge, counted, judge, margin
 from m3eda.design.types import NOMINAL, Limits, Sizing, Spec
 from m3eda.simulate.types import State
 
@@ -63,13 +63,15 @@ class Trial:
     results: Mapping[str, CornerResult]
     """By corner name."""
     margins: Mapping[str, float]
-    """By measure, the smallest over corners and points; nan where it does not exist at some."""
+    """By measure, the smallest over corners and points; nan where it does not exist at some, and
+    its spec does not say what it counts as then."""
     reward: float
     """FOM of the M3 paper, the worst corner's; 0 where every spec is met."""
     met: bool
     """True where every spec holds at every corner and point of a sweep, strictly."""
     worst: Mapping[str, float] = field(default_factory=dict)
-    """By measure, of all corners and points of a sweep the value with the smallest margin."""
+    """By measure, of all corners and points of a sweep the value with the smallest margin, as it
+    is scored."""
 
     @property
     def measures(self) -> Mapping[str, float]:
@@ -97,19 +99,57 @@ def score(
     """Apply `specs` to raw `results` (by corner name)."""
     margins: dict[str, float] = {}
     worst: dict[str, float] = {}
-    at: dict[str, dict[str, float]] = {corner: {} for corner in results}
+    rewards: list[float] = []
     good = True
-    for spec in specs.values():
-        name = spec.measure
-        for corner, result in results.items():
-            limits = spec.at(corner)
-            value = at[corner][name] = result.worst(name, limits)
-            good = good and met(value, limits)
-            here = margin(value, limits)
+    rules = _rules(tuple(specs.values()), tuple(results))
+    for result, at_corner in zip(results.values(), rules, strict=True):
+        total = 0.0
+        for name, weight, failed, judged in at_corner:
+            value = result.measures.get(name, math.nan)
+            if name in result.swept:
+                value, known = _worst(result.swept[name].values, failed, judged)
+            else:
+                known = value == value  # nan differs from itself
+                if not known and failed is not None:
+                    value = failed
+            here, holds, short = judged(value)
+            good = good and holds and known
+            total += weight * (short if short > -1.0 else -1.0)
             if name not in margins or _order(here) < _order(margins[name]):
                 margins[name], worst[name] = here, value
-    lowest = min(reward(at[corner], specs, corner) for corner in results)
-    return Trial(number, sizing, results, margins, lowest, good, worst)
+        rewards.append(total)
+    return Trial(number, sizing, results, margins, min(rewards), good, worst)
+
+
+Rule = tuple[str, float, float | None, Judge]
+"""A spec at one corner: measure, weight, what a missing value counts as, and its limits."""
+
+
+Rules = tuple[tuple[Rule, ...], ...]
+
+_LATEST: tuple[tuple[Spec, ...], tuple[str, ...], Rules] = ((), (), ())
+"""Specs, corners and their rules as made last: from trial to trial they are the same."""
+
+
+def _rules(specs: tuple[Spec, ...], corners: tuple[str, ...]) -> Rules:
+    """The rules at each corner."""
+    global _LATEST
+    known = _LATEST
+    if known[0] == specs and known[1] == corners:
+        return known[2]
+    rules = tuple(
+        tuple((spec.measure, spec.weight, spec.failed, judge(spec.at(corner))) for spec in specs)
+        for corner in corners
+    )
+    _LATEST = specs, corners, rules
+    return rules
+
+
+def _worst(values: tuple[float, ...], failed: float | None, judged: Judge) -> tuple[float, bool]:
+    """Of `values` as they count the one with the smallest margin, and whether all are known."""
+    scored = [counted(value, failed) for value in values]
+    worst = min(scored, key=lambda value: _order(judged(value)[0]))
+    return worst, not any(map(math.isnan, values))
 
 
 def _order(margin: float) -> float:

@@ -122,10 +122,10 @@ class Waveforms:
     """Results of `.meas` by name; one that failed is absent."""
     seconds: float = 0.0
     """Wall time in the simulator."""
-    cpu_seconds: float = 0.0
-    """Processor time of the simulator, by `getrusage`; 0 where unknown."""
     log: str = ""
     """Tail of what the simulator printed."""
+    cpu_seconds: float = 0.0
+    """Processor time of the simulator, by `getrusage`; 0 where unknown."""
 
     def of_kind(self, kind: AnalysisKind) -> Iterator[Analysis]:
         return (analysis for analysis in self.analyses if analysis.kind == kind)

@@ -1,0 +1,212 @@
+"""A process that simulates and may die of it: a zygote that forks workers, and what a worker does.
+
+The zygote imports what workers need, once, and stays single-threaded, so that a fork of it takes
+milliseconds. It ends when its parent does, and takes every worker with it.
+
+Messages between parent and worker are pickles on a socket pair: a `Request`, answered by a `Reply`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import gc
+import os
+import pickle
+import signal
+import socket
+import sys
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Any
+
+from m3eda.design.types import Value
+from m3eda.errors import M3edaError, PluginError, cause
+from m3eda.simulate.executor import Outcome
+from m3eda.simulate.runner import Recipe, Runner
+from m3eda.simulate.types import Deck
+
+READY = b"ready"
+FORK, REAP = b"f", b"r"
+
+
+@dataclass(frozen=True)
+class Request:
+    """A deck to run. What stays the same between decks travels once, as `head`."""
+
+    number: int
+    head: int
+    """Number of the deck this one is made from."""
+    new_head: Deck | None
+    """That deck, where this worker has not heard of it."""
+    text: str
+    """The netlist; empty where `fills` give it."""
+    fills: tuple[str, ...]
+    values: Mapping[str, Value]
+    contents: str
+    cold: bool
+
+
+@dataclass(frozen=True)
+class Reply:
+    """What became of a request; without an outcome, that another attempt begins."""
+
+    number: int
+    outcome: Outcome | None = None
+    error: M3edaError | None = None
+    """What ends the whole run."""
+    broken: bool = False
+    """True where the worker ends now."""
+    note: str = ""
+
+
+def deck_of(request: Request, heads: dict[int, Deck]) -> Deck:
+    """The deck that `request` stands for; remembers its head."""
+    if request.new_head is not None:
+        heads[request.head] = request.new_head
+    head = heads[request.head]
+    text = request.text or (head.skeleton.text(request.fills) if head.skeleton else "")
+    return replace(
+        head, text=text, fills=request.fills, values=request.values, contents=request.contents
+    )
+
+
+def work(connection: Connection, runner: Runner, memory: int) -> None:
+    """Answer requests until nobody asks any more, or the session is broken."""
+    _limit_memory(memory)
+    current = -1
+
+    def begins() -> None:
+        connection.send_bytes(pickle.dumps(Reply(current)))
+
+    runner.attempt_begins = begins
+    fault: M3edaError | None = None
+    try:
+        runner.open(Path.cwd())
+    except M3edaError as error:
+        fault = error
+    heads: dict[int, Deck] = {}
+    while True:
+        try:
+            request: Request = pickle.loads(connection.recv_bytes())
+        except (EOFError, OSError):
+            return
+        current = request.number
+        reply = Reply(current, error=fault) if fault else _answer(request, runner, heads)
+        connection.send_bytes(pickle.dumps(reply, -1))
+        if runner.broken:
+            return
+
+
+def _answer(request: Request, runner: Runner, heads: dict[int, Deck]) -> Reply:
+    try:
+        outcome = runner.run(deck_of(request, heads), cold=request.cold)
+    except M3edaError as error:
+        return Reply(request.number, error=error)
+    except Exception as error:  # noqa: BLE001  a defect must reach the parent, whatever it is
+        told = PluginError(f"a worker failed: {cause(error)}")
+        return Reply(request.number, error=told, broken=True)
+    return Reply(request.number, outcome, broken=runner.broken, note=runner.note)
+
+
+def _limit_memory(memory: int) -> None:
+    """Let this process, and what it starts, take `memory` bytes of address space at most."""
+    if not memory or sys.platform != "linux":
+        return
+    import resource
+
+    with contextlib.suppress(ValueError, OSError):
+        resource.setrlimit(resource.RLIMIT_AS, (memory, resource.RLIM_INFINITY))
+
+
+def zygote(descriptor: int) -> None:
+    """Serve forks over the socket `descriptor` until its other end is closed."""
+    control = socket.socket(fileno=descriptor)
+    connection = Connection(os.dup(descriptor))
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    recipe, memory = pickle.loads(connection.recv_bytes())
+    try:
+        runner = _prepared(recipe)
+    except M3edaError as error:
+        connection.send_bytes(pickle.dumps(error))
+        return
+    connection.send_bytes(READY)
+    gc.freeze()  # what is there now is shared with every fork, and never garbage
+    children: set[int] = set()
+    try:
+        _serve(control, runner, memory, children)
+    finally:
+        for child in children:
+            _kill(child)
+
+
+def _prepared(recipe: Recipe) -> Runner:
+    """The runner that every worker starts with."""
+    try:
+        runner = recipe.build()
+        runner.measurer  # noqa: B018  parsed once, here
+    except M3edaError:
+        raise
+    except Exception as error:
+        raise PluginError(f"a worker cannot be made: {cause(error)}") from error
+    return runner
+
+
+def _serve(control: socket.socket, runner: Runner, memory: int, children: set[int]) -> None:
+    while True:
+        message, descriptors, _, _ = socket.recv_fds(control, 4096, 1)
+        if not message:
+            return
+        if message[:1] == FORK:
+            pid = os.fork()
+            if pid == 0:
+                control.close()
+                _child(descriptors[0], message[1:].decode(), runner, memory)
+            os.close(descriptors[0])
+            children.add(pid)
+            control.sendall(pid.to_bytes(8, "little"))
+        else:
+            pid = int.from_bytes(message[1:9], "little")
+            _kill(pid)
+            children.discard(pid)
+            _, status = os.waitpid(pid, 0)
+            code = os.waitstatus_to_exitcode(status)
+            control.sendall(code.to_bytes(8, "little", signed=True))
+
+
+def _child(descriptor: int, folder: str, runner: Runner, memory: int) -> None:
+    """A worker's whole life."""
+    code = 0
+    try:
+        os.setsid()
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        tempfile.tempdir = folder
+        os.chdir(folder)
+        _to_file(folder)
+        work(Connection(descriptor), runner, memory)
+    except BaseException:  # noqa: BLE001  never back into the zygote's own code
+        code = 1
+    finally:
+        os._exit(code)
+
+
+def _to_file(folder: str) -> None:
+    """What is printed past every callback goes to a file, for who asks why a worker died."""
+    output = os.open(os.path.join(folder, "worker.log"), os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+    for stream in (1, 2):
+        os.dup2(output, stream)
+    os.close(output)
+
+
+def _kill(pid: int) -> None:
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        os.killpg(pid, signal.SIGKILL)
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        os.kill(pid, signal.SIGKILL)  # its group may not be made yet
+
+
+def boot(arguments: Any) -> None:
+    """Entry point of the zygote's program: the parent's `sys.path` and the socket's number."""
+    zygote(int(arguments[-1]))

@@ -1,0 +1,169 @@
+"""Which way is right for the decks of a skeleton, shown at its probes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import replace
+
+import numpy as np
+from m3eda_plugins.ngspice_alter import Assignment, assignments, is_binned
+from m3eda_plugins.ngspice_circuit import Circuit
+from m3eda_plugins.ngspice_compare import difference
+from m3eda_plugins.ngspice_deck import Pass, prepare
+from m3eda_plugins.ngspice_parameters import HOLE, Unfit, marker, parametrise
+from m3eda_plugins.ngspice_prune import NotPruned, Pruner
+from m3eda_plugins.ngspice_ways import AlterWay, LoadedWay, ParameterWay, PrunedWay, TextWay, Way
+
+from m3eda.design.types import Value
+from m3eda.simulate.types import Deck, SimulationFailed, Skeleton, Waveforms
+from m3eda.units import NumberError, parse
+
+EXACT = 1e-12
+"""By how much two ways may differ that count as the same."""
+
+CLOSE = 1e-7
+"""By how much they may where the user has not asked for more."""
+
+_PROOFS = 2
+_LARGE, _WORTH = 2000, 2.0
+"""Lines of a library from which on it is pruned, and to what part of them."""
+
+_Plain = list[tuple[Deck, Waveforms]]
+"""Decks, and what their text gives."""
+
+
+def proved_way(
+    deck: Deck,
+    skeleton: Skeleton,
+    circuit: Circuit,
+    options: Mapping[str, Value],
+    *,
+    strict: bool,
+) -> Way | None:
+    """The fastest way that gives at the probes what their text gives; None where none does.
+
+    Raises OnlyCold.
+    """
+    try:
+        one = _marked_pass(deck, skeleton, options)
+        plain = _plain(deck, skeleton, TextWay(circuit, options))
+        return _pruned_way(one, plain, circuit) or _loaded_way(one, plain, circuit, strict=strict)
+    except (Unfit, SimulationFailed):
+        circuit.drop()
+        return None
+
+
+def _pruned_way(one: Pass, plain: _Plain, circuit: Circuit) -> PrunedWay | None:
+    """For netlists with large libraries."""
+    try:
+        pruner = Pruner(plain[0][0].text)
+        if pruner.lines < _LARGE or pruner.saves < _WORTH:
+            return None
+        way = PrunedWay(circuit, pruner, one)
+        found = [way.run(probe) for probe, _ in plain]
+    except (NotPruned, SimulationFailed):
+        circuit.drop()
+        return None
+    return way if _apart([each for _, each in plain], found) <= EXACT else None
+
+
+def _loaded_way(one: Pass, plain: _Plain, circuit: Circuit, *, strict: bool) -> LoadedWay | None:
+    """Raises Unfit, SimulationFailed."""
+    probes = [probe for probe, _ in plain]
+    assert probes[0].skeleton is not None
+    way = ParameterWay(circuit, parametrise(one.text, probes[0].skeleton.probes), one)
+    found = [way.run(probe) for probe in probes]
+    if lines := circuit.standins():
+        way = ParameterWay(circuit, way.netlist.with_lines(lines), one)
+        found = [way.run(probe) for probe in probes]
+    if _apart([each for _, each in plain], found) > EXACT:
+        return None
+    return way if strict else _alter_way(way, probes) or way
+
+
+def _plain(deck: Deck, skeleton: Skeleton, text: TextWay) -> _Plain:
+    """Decks at the probes, and between them where these fail, with what their text gives.
+
+    Raises Unfit where there are not two.
+    """
+    found: _Plain = []
+    for fills in (*skeleton.probes, *_between(*skeleton.probes)):
+        probe = replace(deck, text=skeleton.text(fills), fills=fills)
+        with suppress(SimulationFailed):
+            found.append((probe, text.run(probe)))
+        if len(found) == _PROOFS:
+            return found
+    raise Unfit("its probes give nothing")
+
+
+def _between(one: Sequence[str], other: Sequence[str]) -> list[tuple[str, ...]]:
+    """Fills from two probes by turns."""
+    pairs = [*zip(one, other, strict=True)]
+    return [tuple(pair[(n + shift) % 2] for n, pair in enumerate(pairs)) for shift in (0, 1)]
+
+
+def _marked_pass(deck: Deck, skeleton: Skeleton, options: Mapping[str, Value]) -> Pass:
+    """The run of a skeleton's decks, with its holes marked. Raises Unfit."""
+    holes = [marker(number) for number in range(len(skeleton.parts) - 1)]
+    marked = replace(deck, text=skeleton.text(holes))
+    one, *more = prepare(marked, options, in_process=True, only_wanted=True)
+    if more or len(skeleton.probes) != _PROOFS:
+        raise Unfit("it takes several runs, or has no probes")
+    if any(HOLE.search(card.text) for card in one.analyses):
+        raise Unfit("its analyses change")
+    return one
+
+
+def _alter_way(way: ParameterWay, probes: Sequence[Deck]) -> AlterWay | None:
+    """The way by `alter`, where it gives what `way` gives: at the probes, between them, and at
+    the first again. `way` is loaded."""
+    try:
+        assigned = assignments(way.netlist)
+        if is_binned(assigned, way.circuit.models()):
+            return None
+        exact = []
+        decks = _more(probes)
+        for probe in decks:
+            exact.append(way.run(probe))
+            if not _are_set(way, assigned, way.netlist.values(probe.fills)):
+                return None
+        base = way.netlist.values(decks[0].fills)
+        other = AlterWay(way.circuit, way.netlist, way.one, assigned, base)
+        found = [other.run(probe) for probe in [*decks, decks[0]]]
+    except (Unfit, SimulationFailed):
+        way.circuit.drop()
+        return None
+    finally:
+        way.leave()
+    same = difference(found[0], found[-1]) == 0.0
+    return other if same and _apart(exact, found[:-1]) <= CLOSE else None
+
+
+def _more(probes: Sequence[Deck]) -> list[Deck]:
+    """The probes, and a deck between them."""
+    between = _between(probes[0].fills, probes[1].fills)
+    known = [probe.fills for probe in probes]
+    fills = next((each for each in between if each not in known), None)
+    skeleton = probes[0].skeleton
+    if fills is None or skeleton is None:
+        return [*probes]
+    return [*probes, replace(probes[0], text=skeleton.text(fills), fills=fills)]
+
+
+def _are_set(way: LoadedWay, assigned: Sequence[Assignment], values: Sequence[str]) -> bool:
+    """Whether ngspice's own values of the devices are the numbers they are said to be."""
+    for each in assigned:
+        data = way.circuit.library.data(each.name.encode())
+        try:
+            wanted = parse(values[each.token].strip('"'))
+        except NumberError:
+            return False
+        if data is None or data.size != 1 or not np.isclose(data[0].real, wanted, 1e-12, 0.0):
+            return False
+    return True
+
+
+def _apart(some: Sequence[Waveforms], others: Sequence[Waveforms]) -> float:
+    apart: list[float] = [difference(a, b) for a, b in zip(some, others, strict=True)]
+    return max(apart)

@@ -1,0 +1,201 @@
+"""Ways to run a deck in libngspice: its text loaded anew, or a loaded circuit with new values."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+
+from m3eda_plugins.ngspice_alter import Assignment
+from m3eda_plugins.ngspice_circuit import Circuit, Ran, waveforms
+from m3eda_plugins.ngspice_compare import difference
+from m3eda_plugins.ngspice_deck import Pass, prepare
+from m3eda_plugins.ngspice_parameters import HOLE, Parametrised
+from m3eda_plugins.ngspice_prune import Pruner
+from m3eda_plugins.ngspice_readout import Reader
+
+from m3eda.design.types import Value
+from m3eda.simulate.files import included_files
+from m3eda.simulate.types import Deck, OnlyCold, SimulationFailed, State, Waveforms
+
+FINAL = (State.NO_CONVERGENCE, State.CRASH)
+"""What another way, or other vectors, would not say better."""
+
+_RANDOM = re.compile(
+    r"\b(?:a?gauss|a?unif|rnd|[su]nif|poisson)\s*\(|\btr(?:noise|random)\b"
+    r"|^(?!\s*\.model\b).*\blimit\s*\(",
+    re.IGNORECASE | re.MULTILINE,
+)
+_STAYS = re.compile(r"^\s*\.opt\w*\s.*\binterp\b", re.IGNORECASE | re.MULTILINE)
+_ITS_OWN = "its random numbers are not those of a process of its own"
+
+
+class TextWay:
+    """Loads the text of every deck."""
+
+    def __init__(self, circuit: Circuit, options: Mapping[str, Value]) -> None:
+        self._circuit = circuit
+        self._options = options
+        self._looked_at: tuple[object, bool] = (None, False)
+
+    def run(self, deck: Deck) -> Waveforms:
+        """Load the deck and run it; where that fails, again with all vectors, to say why.
+
+        Raises SimulationFailed, and OnlyCold for what a process of its own alone does right.
+        """
+        if _STAYS.search(deck.text):
+            raise OnlyCold(".option interp would stay on for other decks")
+        try:
+            return self._run(deck, only_wanted=True)
+        except SimulationFailed as failure:
+            self._circuit.drop()
+            if failure.state in FINAL or self._circuit.broken:
+                raise
+        try:
+            return self._run(deck, only_wanted=False)
+        except SimulationFailed:
+            self._circuit.drop()
+            raise
+
+    def _run(self, deck: Deck, *, only_wanted: bool) -> Waveforms:
+        passes = prepare(deck, self._options, in_process=True, only_wanted=only_wanted)
+        found: Waveforms = waveforms(deck, [self._ran(one, deck) for one in passes])
+        if only_wanted and self._may_be_random(deck):
+            self._circuit.begin(seed=self._circuit.library.seed + 1)
+            self._circuit.library.command("reset")
+            again = waveforms(deck, [self._circuit.run(passes[-1], deck.text)])
+            if len(passes) > 1 or difference(found, again):
+                raise OnlyCold(_ITS_OWN)
+        return found
+
+    def _may_be_random(self, deck: Deck) -> bool:
+        """Whether it, or a file it includes, speaks of random numbers; they may come to nothing."""
+        if _RANDOM.search(deck.text):
+            return True
+        key = (deck.files, deck.contents)
+        if key != self._looked_at[0]:
+            files = dict.fromkeys(inner for path in deck.files for inner in included_files(path))
+            texts = (path.read_text(errors="replace") for path in files if path.is_file())
+            self._looked_at = key, any(map(_RANDOM.search, texts))
+        return self._looked_at[1]
+
+    def _ran(self, one: Pass, deck: Deck) -> Ran:
+        self._circuit.load(one.text.splitlines())
+        return self._circuit.run(one, deck.text)
+
+
+class Way:
+    """A way for the decks of one skeleton."""
+
+    def run(self, deck: Deck) -> Waveforms:
+        """Raises SimulationFailed, and Unfit where this deck cannot be run so."""
+        raise NotImplementedError
+
+    def leave(self) -> None:
+        """Another circuit takes the place of its own."""
+
+
+class PrunedWay(Way):
+    """Loads every deck with what it uses of its libraries in their place."""
+
+    def __init__(self, circuit: Circuit, pruner: Pruner, one: Pass) -> None:
+        """`one` has its holes marked."""
+        self._circuit = circuit
+        self._pruner = pruner
+        self._pass = one
+        self._reader = Reader(circuit, one)
+
+    def run(self, deck: Deck) -> Waveforms:
+        text = HOLE.sub(lambda match: deck.fills[int(match[1])], self._pass.text)
+        self._circuit.load(self._pruner.netlist(text))
+        found: Waveforms = self._reader.run(deck)
+        return found
+
+
+class LoadedWay(Way):
+    """A circuit of one skeleton that stays loaded."""
+
+    def __init__(self, circuit: Circuit, netlist: Parametrised, one: Pass) -> None:
+        self.circuit = circuit
+        self.netlist = netlist
+        self.one = one
+        self._reader = Reader(circuit, one)
+        self._settings: list[str] = []
+
+    def leave(self) -> None:
+        self._settings = []
+
+    def run(self, deck: Deck) -> Waveforms:
+        settings = self._wanted(self.netlist.values(deck.fills))
+        if not self._settings:
+            base = self._base(settings)
+            self.circuit.load(self.netlist.netlist(base))
+            self._settings = base
+        self.circuit.begin()
+        self._set(settings)
+        self._settings = settings
+        found: Waveforms = self._reader.run(deck)
+        return found
+
+    def _wanted(self, values: list[str]) -> list[str]:
+        return values
+
+    def _base(self, settings: list[str]) -> list[str]:
+        """What the parameters are when the circuit is loaded."""
+        return settings
+
+    def _set(self, settings: list[str]) -> None:
+        """Change what is loaded from `self._settings` to these."""
+        raise NotImplementedError
+
+
+class ParameterWay(LoadedWay):
+    """Sets parameters in the loaded circuit, which `reset` then builds anew from its netlist."""
+
+    def _wanted(self, values: list[str]) -> list[str]:
+        settings: list[str] = self.netlist.settings(values)
+        return settings
+
+    def _set(self, settings: list[str]) -> None:
+        command = self.circuit.library.command
+        for number, (setting, old) in enumerate(zip(settings, self._settings, strict=True)):
+            if setting != old:
+                command(self.netlist.command(number, setting))
+        command("reset")
+
+
+class AlterWay(LoadedWay):
+    """Sets values of devices in the loaded circuit.
+
+    That circuit is always the one of the skeleton's first probe, so that what is altered in it
+    follows from the deck alone.
+    """
+
+    def __init__(
+        self,
+        circuit: Circuit,
+        netlist: Parametrised,
+        one: Pass,
+        assigned: Sequence[Assignment],
+        base: Sequence[str],
+    ) -> None:
+        super().__init__(circuit, netlist, one)
+        self._names = [[a.name for a in assigned if a.token == n] for n in range(len(base))]
+        self._first = list(base)
+        self._altered = [False] * len(base)
+
+    def leave(self) -> None:
+        super().leave()
+        self._altered = [False] * len(self._first)
+
+    def _base(self, settings: list[str]) -> list[str]:
+        return self._first
+
+    def _set(self, settings: list[str]) -> None:
+        command = self.circuit.library.command
+        for number, (setting, old) in enumerate(zip(settings, self._settings, strict=True)):
+            # once altered even a value as it was loaded, which was read in another way
+            if setting != old or not self._altered[number]:
+                self._altered[number] = True
+                text = setting.strip('"')
+                for name in self._names[number]:
+                    command(f"alter {name}=[ {text} ]")
