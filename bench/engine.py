@@ -2,11 +2,12 @@
 
     python -m bench.engine [--smallest] [--memory N] [--rounds N] [--json FILE]
 
-Circuits: the two-stage op amp with its AC testbench, the same with its transient testbench too, and
-the OTA in sky130. All ways run in turn within a round, and ratios are medians of those of a round.
-`reset` is `alterparam` + `reset` + `run`, `alter` is `alter` + `run`; engine `strict` is compared
-with the former, `default` with the latter where the circuit allows it. Every simulation has one
-thread. Ratios below their bar are marked with `<`.
+Circuits: the two-stage op amp with its AC testbench, the same with its transient testbench too, the
+OTA in sky130, and banks of R, C and MOS devices of growing size. All ways run in turn within a
+round, and ratios are medians of those of a round. `reset` is `alterparam` of each value, `reset`
+and `run`; `alter` is `alter` of each device and `run`; `load` reads the whole deck anew. The engine
+is compared with `reset` where it is `strict`, else with `alter` where the circuit allows it. Every
+simulation has one thread. A ratio that does not reach its bar is marked with `<`.
 """
 
 from __future__ import annotations

@@ -237,13 +237,13 @@ def sky130_ota() -> Circuit:
     return circuit("sky130_ota", "sky130 OTA, AC + operating point", Project.load(SKY130))
 
 
-def ladder(folder: Path, devices: int, parameters: int) -> Circuit:
-    """A ladder of series resistors with capacitors and MOS diodes to ground, 1 V at its input.
+def bank(folder: Path, devices: int, parameters: int) -> Circuit:
+    """Sections side by side, of a resistor from the input, a capacitor and a MOS diode to ground.
 
     The first `parameters` of its `devices` have a value of their own to be changed.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    lines, ranges = ["* ladder", ".model nch nmos level=1 vto=0.5 kp=1e-4", "v1 n0 0 dc 1 ac 1"], []
+    lines, ranges = ["* bank", ".model nch nmos level=1 vto=0.5 kp=1e-4", "v1 in 0 dc 1 ac 1"], []
     for index in range(devices):
         kind, node = "rcm"[index % 3], index // 3
         wide = (1e2, 1e3) if kind == "r" else (1e-13, 1e-12) if kind == "c" else (1e-6, 1e-5)
@@ -253,24 +253,22 @@ def ladder(folder: Path, devices: int, parameters: int) -> Circuit:
             ranges.append(f"  p{index}: {{min: {wide[0]:g}, max: {wide[1]:g}, scale: log}}")
         lines.append(
             {
-                "r": f"r{index} n{node} n{node + 1} {value}",
-                "c": f"c{index} n{node + 1} 0 {value}",
-                "m": f"m{index} n{node + 1} n{node + 1} 0 0 nch w={value} l=1e-6",
+                "r": f"r{index} in n{node} {value}",
+                "c": f"c{index} n{node} 0 {value}",
+                "m": f"m{index} n{node} n{node} 0 0 nch w={value} l=1e-6",
             }[kind]
         )
-    (folder / "ladder.cir.j2").write_text("\n".join([*lines, ".ac dec 5 1e3 1e8", ".end", ""]))
-    (folder / "design.yaml").write_text(
-        _LADDER_DESIGN.format("\n".join(ranges), (devices + 2) // 3)
-    )
-    name = f"ladder_{devices}_{parameters}"
+    (folder / "bank.cir.j2").write_text("\n".join([*lines, ".ac dec 5 1e3 1e8", ".end", ""]))
+    (folder / "design.yaml").write_text(_BANK_DESIGN.format("\n".join(ranges), (devices - 1) // 3))
+    name = f"bank_{devices}_{parameters}"
     title = f"{devices} devices, {parameters} parameters"
     return circuit(name, title, Project.load(folder / "design.yaml"))
 
 
-_LADDER_DESIGN = """m3eda: 1
-design: ladder
+_BANK_DESIGN = """m3eda: 1
+design: bank
 simulator: ngspice
-testbenches: {{ac: ladder.cir.j2}}
+testbenches: {{ac: bank.cir.j2}}
 parameters:
 {0}
 measures:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from bench.engine_circuits import Circuit, ladder, points
+from bench.engine_circuits import Circuit, bank, points
 from bench.engine_process import descendants, processor_seconds, resident_bytes
 from bench.engine_rates import Bars, Effort, Row, opened, rows
 from m3eda.design.types import Limits, Spec
@@ -112,7 +112,7 @@ def memory(circuit: Circuit, strict: bool, simulations: int) -> Memory:
 
 @dataclass(frozen=True)
 class Growth:
-    """Rates on one ladder."""
+    """Rates on one bank."""
 
     devices: int
     parameters: int
@@ -120,10 +120,10 @@ class Growth:
 
 
 def growth(shapes: Sequence[tuple[int, int]], effort: Effort) -> Iterator[Growth]:
-    """Rates against the numbers of devices and parameters of a ladder."""
+    """Rates against the numbers of devices and parameters of a bank."""
     nothing = Bars(bare=0.0, side_by_side=0.0)
     for devices, parameters in shapes:
         with tempfile.TemporaryDirectory() as folder:
-            made = ladder(Path(folder), devices, parameters)
+            made = bank(Path(folder), devices, parameters)
             found = rows(made, nothing, effort)
         yield Growth(devices, parameters, found)

@@ -2,13 +2,15 @@
 
 No part of m3eda runs in them. A circuit is loaded once; each point changes its values, runs, and
 reads the saved vectors as numpy arrays. Ways: `reset` (`alterparam` of each value, then `reset`,
-as `ngspice -b` would read the deck) and `alter` (of each device, where the deck allows it).
+as `ngspice -b` would read the deck), `alter` (of each device, where the deck allows it) and `load`
+(the whole deck anew).
 """
 
 from __future__ import annotations
 
 import ctypes.util
 import os
+import re
 import socket
 import subprocess
 import sys
@@ -24,7 +26,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-Way = Literal["reset", "alter"]
+Way = Literal["reset", "alter", "load"]
 Binding = Literal["cffi", "pyspice"]
 Arrays = dict[str, NDArray[Any]]
 """Vectors by kind of analysis and name, such as `ac.out`."""
@@ -32,6 +34,7 @@ Arrays = dict[str, NDArray[Any]]
 _ROOT = Path(__file__).resolve().parent.parent
 _RUNS_PER_FLUSH = 200
 _PATIENCE = 600.0
+_HOLE = re.compile(r"\{(bench_\d+)\}")
 _DECLARATIONS = """
 typedef struct {
     char *v_name; int v_type; short v_flags; double *v_realdata; void *v_compdata; int v_length;
@@ -133,30 +136,29 @@ class Loop:
     def __init__(self, binding: Binding) -> None:
         self.library = BareLibrary() if binding == "cffi" else PySpiceLibrary()
         self.library.command("set num_threads=1")
-        self._deck: LoopDeck | None = None
+        self._deck = LoopDeck((), ())
+        self._pieces: list[str] = []
+        self._current: Way | None = None
         self._names: dict[str, list[str]] = {}
         self._runs = 0
 
     def load(self, deck: LoopDeck) -> None:
-        if self._deck is not None:
+        if self._deck.lines:
             self.library.command("remcirc")
         self.library.load(deck.lines)
-        self._deck = deck
+        self._deck, self._current = deck, None
+        plain = [line for line in deck.lines if not line.startswith(".param bench_")]
+        self._pieces = _HOLE.split("\n".join(plain))
         self._names.clear()
 
     def run(self, batch: Batch) -> Timing:
-        assert self._deck is not None
+        if self._current == "load" and batch.way != "load":
+            self.load(self._deck)  # the one that is loaded has no parameters
+        self._current = batch.way
         found: Arrays = {}
         wall, cpu = time.perf_counter(), time.process_time()
         for point in batch.points:
-            if batch.way == "reset":
-                for name, value in zip(self._deck.parameters, point, strict=True):
-                    self.library.command(f"alterparam {name}={value}")
-                self.library.command("reset")
-            else:
-                for devices, value in zip(self._deck.devices, point, strict=True):
-                    for device in devices:
-                        self.library.command(f"alter {device}={value}")
+            self._set(batch.way, point)
             self.library.command("run")
             found = self._read()
             self.library.command("destroy all")
@@ -164,6 +166,23 @@ class Loop:
             if self._runs % _RUNS_PER_FLUSH == 0:
                 self.library.flush()
         return Timing(time.perf_counter() - wall, time.process_time() - cpu, found)
+
+    def _set(self, way: Way, point: Sequence[str]) -> None:
+        command = self.library.command
+        if way == "reset":
+            for name, value in zip(self._deck.parameters, point, strict=True):
+                command(f"alterparam {name}={value}")
+            command("reset")
+        elif way == "alter":
+            for devices, value in zip(self._deck.devices, point, strict=True):
+                for device in devices:
+                    command(f"alter {device}={value}")
+        else:
+            values = dict(zip(self._deck.parameters, point, strict=True))
+            pieces = list(self._pieces)
+            pieces[1::2] = [values[name] for name in pieces[1::2]]
+            command("remcirc")
+            self.library.load("".join(pieces).splitlines())
 
     def _read(self) -> Arrays:
         found: Arrays = {}

@@ -33,7 +33,7 @@ from m3eda.simulate.types import State
 TIMEOUT = 120.0
 SUBPROCESS = "ngspice -b -r raw"
 _POINTS = 40
-_AGREE = {"reset": 1e-12, "alter": 1e-6}
+_AGREE = {"reset": 1e-12, "alter": 1e-6, "load": 1e-12}
 """Largest difference of a loop from `ngspice -b`, relative to a vector's largest value."""
 
 
@@ -152,9 +152,11 @@ def _turns(
     yield Turn(SUBPROCESS, lambda some: _by_subprocess(some, folder), effort.slow)
     ways: list[Way] = ["reset", "alter"] if circuit.alters else ["reset"]
     bare = stack.enter_context(_loops(circuit, "cffi", 2 if effort.pairs else 1))
-    for way in ways:
+    loaded: Way = "load"
+    for way in [*ways, loaded]:
         _check(circuit, bare[0], way, chosen[0], folder)
-        yield Turn(f"bare {way}", _by_loops(bare[:1], way), fast)
+        count = effort.slow if way == "load" else fast  # a PDK's models take a second to read
+        yield Turn(f"bare {way}", _by_loops(bare[:1], way), count)
     if find_spec("PySpice") is not None:
         shared = stack.enter_context(_loops(circuit, "pyspice", 1))
         for way in ways:

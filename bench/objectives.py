@@ -44,6 +44,7 @@ from m3eda.loop import Run, size
 from m3eda.objective.demand import Demand, Levels
 from m3eda.objective.front import Front, hypervolume
 from m3eda.objective.search import make_demand
+from m3eda.simulate.spent import Spent
 from m3eda.simulate.trial import CornerResult, Trial, score
 
 RESULTS = Path(__file__).resolve().parent / "results"
@@ -150,6 +151,7 @@ class Evaluator:
 
     def __init__(self, given: Problem) -> None:
         self.given = given
+        self.spent = Spent()
 
     def complete(self, sizing: Sizing) -> Sizing:
         return complete(self.given.design, sizing)

@@ -141,6 +141,8 @@ class _Progress:
             self._stored = {trial.number: trial for trial in run.ledger.trials(run.segment)}
         self._seen: set[tuple[object, ...]] = set()
         self._repeats = 0
+        self._looked = 0
+        """Trials from the first on that do not meet every spec."""
 
     @property
     def objective(self) -> bool:
@@ -216,6 +218,7 @@ class _Progress:
             run.design = design
             run.evaluator = run.evaluator.for_design(design)
             run.trials[:] = [_anew(trial, design) for trial in run.trials]
+            self._looked = 0
             self._demand = run.make_demand(design)
             if self._demand is not None:
                 self._demand.begin(run.trials)
@@ -235,7 +238,7 @@ class _Progress:
 
     def ending(self) -> End | None:
         run = self.run
-        if not self.objective and any(trial.met for trial in run.trials):
+        if not self.objective and self._met():
             return End.SPECS_MET
         if len(self._seen) >= run.design.agent.budget:
             return End.BUDGET
@@ -246,6 +249,14 @@ class _Progress:
             return End.EXHAUSTED
         return None
 
+    def _met(self) -> bool:
+        """True where a trial meets every spec; each is looked at once."""
+        trials = self.run.trials
+        self._looked = min(self._looked, len(trials))
+        while self._looked < len(trials) and not trials[self._looked].met:
+            self._looked += 1
+        return self._looked < len(trials)
+
     def affordable(self, sizings: Sequence[Sizing]) -> list[Sizing]:
         """As many of `sizings`, completed, as the budget still pays for."""
         left = self.run.design.agent.budget - len(self._seen)
@@ -253,9 +264,10 @@ class _Progress:
         fresh: set[tuple[object, ...]] = set()
         for sizing in map(self.run.evaluator.complete, sizings):
             key = _key(sizing)
-            if key not in self._seen | fresh and len(fresh) == left:
-                break
-            fresh |= {key} - self._seen
+            if key not in self._seen and key not in fresh:
+                if len(fresh) == left:
+                    break
+                fresh.add(key)
             chosen.append(sizing)
         return chosen
 

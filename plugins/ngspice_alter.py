@@ -1,8 +1,8 @@
 """Which values of which devices a skeleton's numbers are, for ngspice's `alter`.
 
-`alter @m.x1.m1[w]=2e-6` changes a device of the circuit that stands, which `reset` would read and
-build anew. It knows nothing of expressions: only a number that is a device's value as it stands is
-altered, in every copy of the subcircuit it stands in.
+`alter @m.x1.m1[w]=...` changes a device of the circuit that stands, which `reset` would read and
+build anew. It knows nothing of parameters: what they come to in every copy of a subcircuit is
+reckoned here. A number that reaches anything but plain values of plain devices is not for this.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from m3eda_plugins.ngspice_deck import Card, cards
+from m3eda_plugins.ngspice_expressions import Value, compiled
 from m3eda_plugins.ngspice_parameters import Parametrised, Unfit
 
 _KEYS = {
@@ -25,47 +26,96 @@ _KEYS = {
 _MAIN = {"r": "resistance", "c": "capacitance", "l": "inductance", "v": "dc", "i": "dc"}
 _ALIASES = {("r", "r"): "resistance", ("c", "c"): "capacitance"}
 _BINNED = ("w", "l", "nf")
+_DEEPEST = 20
+_ASSIGNED = re.compile(r"(\w+)\s*=\s*(\{[^}]*\}|'[^']*'|\"[^\"]*\"|[^\s,]+)")
+_PARAMETER = re.compile(r"(\w+)\s*=(?!=)\s*(.*?)(?=\s+\w+\s*=(?!=)|$)")
+_VALUE = re.compile(r"\{([^{}]*)\}|'([^']*)'")
+_NAME = re.compile(r"(?<![\w.])[a-z_]\w*")
 
 
 @dataclass(frozen=True)
 class Assignment:
-    """A value of one device that is a token's."""
+    """A value of one device that follows from tokens."""
 
-    token: int
-    device: str
-    """ngspice's name, such as `m.x1.m1`."""
-    value: str
-    """Such as `w`."""
+    name: str
+    """As ngspice has it, such as `@m.x1.m1[w]`."""
+    value: Value
+    token: int | None = None
+    """The token whose digits stand there as they are; None where the value is reckoned."""
 
     @property
-    def name(self) -> str:
-        return f"@{self.device}[{self.value}]"
+    def tokens(self) -> frozenset[int]:
+        tokens: frozenset[int] = self.value.tokens
+        return tokens
+
+    def text(self, values: Sequence[str], numbers: Sequence[float]) -> str:
+        """The digits that the device reads, of the values of all tokens. Raises Unfit."""
+        text: str = self.value.text(numbers) if self.token is None else values[self.token]
+        return text.strip('"')
 
 
 @dataclass
 class _Scope:
     """A subcircuit, or the top of the netlist."""
 
-    devices: list[Card] = field(default_factory=list)
-    instances: list[tuple[str, str]] = field(default_factory=list)
-    """Name of the X line and of the subcircuit it calls."""
+    cards: list[Card] = field(default_factory=list)
+    parameters: dict[str, str] = field(default_factory=dict)
+
+
+class _Frame:
+    """One copy of a subcircuit: where it is, and what its parameters are worth."""
+
+    def __init__(self, path: str, own: Mapping[str, str], given: Mapping[str, Value],
+                 outer: _Frame | None) -> None:  # fmt: skip
+        self.path = path
+        self.depth: int = outer.depth + 1 if outer else 0
+        self._own = own
+        self._values: dict[str, Value | None] = dict(given)
+        self._outer = outer
+
+    def lookup(self, name: str) -> Value:
+        """The value of a parameter. Raises Unfit where it is not known, or its own cause."""
+        if name in self._values:
+            value = self._values[name]
+            if value is None:
+                raise Unfit(f"{name} follows from itself")
+            return value
+        if name in self._own:
+            self._values[name] = None
+            made: Value = compiled(_bare(self._own[name]), self.lookup)
+            self._values[name] = made
+            return made
+        if self._outer is None:
+            raise Unfit(f"{name} is not known")
+        return self._outer.lookup(name)
+
+    def follows(self, text: str) -> frozenset[int]:
+        """The tokens that names in a text follow from, as far as they are known."""
+        found: frozenset[int] = frozenset()
+        for name in _NAME.findall(text.lower()):
+            try:
+                found |= self.lookup(name).tokens
+            except Unfit:
+                if self._reaches(name):
+                    raise
+        return found
+
+    def _reaches(self, name: str) -> bool:
+        """Whether the name is a parameter's: one that cannot be reckoned may follow from all."""
+        return name in self._own or (self._outer is not None and self._outer._reaches(name))
 
 
 def assignments(netlist: Parametrised) -> tuple[Assignment, ...]:
-    """The values that a netlist's tokens are. Raises Unfit where one is more than a value."""
+    """The values that follow from a netlist's tokens. Raises Unfit where there is more to one."""
     scopes = _scopes(cards("\n".join(netlist.lines)))
-    names = re.compile(rf"\{{?\b{netlist.prefix}(\d+)\b\}}?")
-    found: list[Assignment] = []
-    seen: set[int] = set()
-    for path, card in _flat(scopes, "", "", 0):
-        for match in names.finditer(card.text):
-            token = int(match[1])
-            value = _value(card.text, match)
-            found.append(Assignment(token, _device(path, card.text.split()[0]), value))
-            seen.add(token)
-    if missing := set(range(len(netlist.tokens))) - seen:
-        raise Unfit(f"{len(missing)} of its numbers stand on no device's line")
-    return tuple(found)
+    names = {netlist.name(n): _token_value(n) for n in range(len(netlist.tokens))}
+    top = _Frame("", scopes[""].parameters, names, None)
+    texts = {netlist.name(n): n for n, token in enumerate(netlist.tokens) if token.as_text}
+    found = tuple(_assigned(scopes, "", top, texts))
+    reached = frozenset[int]().union(*(each.tokens for each in found))
+    if len(reached) < len(netlist.tokens):
+        raise Unfit("one of its numbers reaches no device")
+    return found
 
 
 def is_binned(assigned: Sequence[Assignment], models: Iterable[str]) -> bool:
@@ -73,8 +123,18 @@ def is_binned(assigned: Sequence[Assignment], models: Iterable[str]) -> bool:
 
     ngspice 39 looks for the bin by a name cut at its first dot, and mixes scaled with plain sizes.
     """
-    sizes = any(each.device[0] == "m" and each.value in _BINNED for each in assigned)
+    sizes = any(re.match(rf"@m.*\[(?:{'|'.join(_BINNED)})\]", each.name) for each in assigned)
     return sizes and any(re.search(r"\.\d*$", name) for name in models)
+
+
+def _token_value(number: int) -> Value:
+    return Value(lambda numbers: numbers[number], frozenset({number}))
+
+
+def _bare(text: str) -> str:
+    text = text.strip()
+    match = _VALUE.fullmatch(text)
+    return (match[1] or match[2] or "") if match else text
 
 
 def _scopes(netlist: Iterable[Card]) -> Mapping[str, _Scope]:
@@ -82,56 +142,78 @@ def _scopes(netlist: Iterable[Card]) -> Mapping[str, _Scope]:
     scopes = {"": _Scope()}
     current = ""
     for card in netlist:
-        words = card.text.lower().split()
+        text = card.text.lower()
+        words = text.split()
         if words[0] == ".subckt":
             if current or len(words) < 2 or words[1] in scopes:
                 raise Unfit("its subcircuits are nested")
             current = words[1]
-            scopes[current] = _Scope()
+            scopes[current] = _Scope(parameters=dict(_ASSIGNED.findall(text)))
         elif words[0] == ".ends":
             current = ""
-        elif words[0].startswith((".if", ".else")):
-            raise Unfit("its netlist has conditions")
-        elif words[0][0] == "x":
-            plain = re.sub(r"\s*=\s*", "=", card.text.lower()).split()
-            called = [word for word in plain if "=" not in word and word != "params:"]
-            scopes[current].instances.append((words[0], called[-1]))
-            scopes[current].devices.append(card)
+        elif words[0].startswith((".if", ".else", ".func")):
+            raise Unfit(f"its netlist has {words[0]}")
+        elif words[0].startswith(".param"):
+            scopes[current].parameters.update(_PARAMETER.findall(text.partition(" ")[2]))
         else:
-            scopes[current].devices.append(card)
+            scopes[current].cards.append(card)
     return scopes
 
 
-def _flat(
-    scopes: Mapping[str, _Scope], scope: str, path: str, depth: int
-) -> Iterator[tuple[str, Card]]:
-    """Every card of the netlist with the path of the subcircuit it is in, such as `x1.x2`."""
-    if depth > 20:
+def _assigned(
+    scopes: Mapping[str, _Scope], scope: str, frame: _Frame, texts: Mapping[str, int]
+) -> Iterator[Assignment]:
+    if frame.depth > _DEEPEST:
         raise Unfit("its subcircuits call themselves")
-    for card in scopes[scope].devices:
-        yield path, card
-    for name, called in scopes[scope].instances:
-        if called in scopes:
-            yield from _flat(scopes, called, f"{path}.{name}" if path else name, depth + 1)
+    for card in scopes[scope].cards:
+        text = card.text.lower()
+        if text[0] != "x":
+            yield from _of_device(text, frame, texts)
+            continue
+        called = [word for word in re.sub(r"\s*=\s*", "=", text).split() if "=" not in word]
+        name = next((word for word in reversed(called) if word in scopes), None)
+        if name is None or re.search(r"\sm\s*=", text):
+            if frame.follows(text):
+                raise Unfit(f"a number reaches {text[:60]}")
+            if name is None:
+                continue
+        given = {key: compiled(_bare(value), frame.lookup)
+                 for key, value in _ASSIGNED.findall(text)}  # fmt: skip
+        path = f"{frame.path}.{called[0]}" if frame.path else called[0]
+        inner = _Frame(path, scopes[name].parameters, given, frame)
+        yield from _assigned(scopes, name, inner, texts)
 
 
-def _device(path: str, name: str) -> str:
-    return f"{name[0]}.{path}.{name}".lower() if path else name.lower()
+def _of_device(text: str, frame: _Frame, texts: Mapping[str, int]) -> Iterator[Assignment]:
+    """The values on one card. Raises Unfit where a number reaches anything else on it."""
+    rest = text
+    for match in reversed(list(_VALUE.finditer(text))):
+        inside = match[1] or match[2] or ""
+        if not frame.follows(inside):
+            continue
+        rest = rest[: match.start()] + rest[match.end() :]
+        value = compiled(inside, frame.lookup)
+        name = text.split()[0]
+        device = f"{name[0]}.{frame.path}.{name}" if frame.path else name
+        key = _key(text, match)
+        yield Assignment(f"@{device}[{key}]", value, texts.get(inside.strip()))
+    if frame.follows(re.sub(r"\w+\s*=", " ", rest)):
+        raise Unfit(f"a number reaches {text[:60]}")
 
 
-def _value(text: str, match: re.Match[str]) -> str:
-    """The value of its device that stands there whole. Raises Unfit."""
-    kind = text[0].lower()
+def _key(text: str, match: re.Match[str]) -> str:
+    """ngspice's name of the value that stands there whole. Raises Unfit."""
+    kind = text[0]
     before, after = text[: match.start()], text[match.end() :]
-    if kind in _KEYS and match[0][0] == "{" and (not after or after[0] in " \t"):
+    if kind in _KEYS and (not after or after[0] in " \t"):
         if key := re.search(r"(\w+)\s*=\s*$", before):
-            name = key[1].lower()
+            name = key[1]
             if name in _KEYS[kind] or (kind, name) in _ALIASES:
                 return _ALIASES.get((kind, name), name)
             if kind in "vi" and name in ("dc", "ac"):
                 return {"dc": "dc", "ac": "acmag"}[name]
         elif before[-1:] in (" ", "\t"):
-            words = before.lower().split()[3:]
+            words = before.split()[3:]
             if kind in _MAIN and not words:
                 return _MAIN[kind]
             if kind in "vi" and words[-1:] in (["dc"], ["ac"]):

@@ -88,11 +88,12 @@ class NgspiceBatch:
         found: list[Result] = []
         bad: set[str] = set()
         meas: dict[str, float] = {}
-        seconds, log = 0.0, ""
+        seconds, cpu, log = 0.0, 0.0, ""
         for one in passes:
             (rundir / one.deck_file).write_text(one.text, encoding="utf-8", newline="\n")
             completed = self._process(one, rundir, timeout - seconds, environment)
             seconds += completed.seconds
+            cpu += completed.cpu_seconds
             log = tail(completed.stdout, completed.stderr)
             part = _judged(one, completed, deck, rundir, timeout)
             found += part
@@ -102,7 +103,7 @@ class NgspiceBatch:
         if lost := missing(deck, made, found):
             raise SimulationFailed(State.VECTOR_MISSING, lost, log, rundir)
         named = {name: meas[name.lower()] for name in deck.meas if name.lower() in meas}
-        return Waveforms(tuple(made), named, seconds, log)
+        return Waveforms(tuple(made), named, seconds, log, cpu)
 
     def _process(
         self, one: Pass, rundir: Path, timeout: float, environment: Mapping[str, str]

@@ -11,13 +11,13 @@ from m3eda_plugins.ngspice_alter import Assignment, assignments, is_binned
 from m3eda_plugins.ngspice_circuit import Circuit
 from m3eda_plugins.ngspice_compare import difference
 from m3eda_plugins.ngspice_deck import Pass, prepare
+from m3eda_plugins.ngspice_expressions import number
 from m3eda_plugins.ngspice_parameters import HOLE, Unfit, marker, parametrise
 from m3eda_plugins.ngspice_prune import NotPruned, Pruner
 from m3eda_plugins.ngspice_ways import AlterWay, LoadedWay, ParameterWay, PrunedWay, TextWay, Way
 
 from m3eda.design.types import Value
 from m3eda.simulate.types import Deck, SimulationFailed, Skeleton, Waveforms
-from m3eda.units import NumberError, parse
 
 EXACT = 1e-12
 """By how much two ways may differ that count as the same."""
@@ -153,12 +153,10 @@ def _more(probes: Sequence[Deck]) -> list[Deck]:
 
 def _are_set(way: LoadedWay, assigned: Sequence[Assignment], values: Sequence[str]) -> bool:
     """Whether ngspice's own values of the devices are the numbers they are said to be."""
+    numbers = [number(value.strip('"')) for value in values]
     for each in assigned:
         data = way.circuit.library.data(each.name.encode())
-        try:
-            wanted = parse(values[each.token].strip('"'))
-        except NumberError:
-            return False
+        wanted = number(each.text(values, numbers))
         if data is None or data.size != 1 or not np.isclose(data[0].real, wanted, 1e-12, 0.0):
             return False
     return True

@@ -9,6 +9,7 @@ from m3eda_plugins.ngspice_alter import Assignment
 from m3eda_plugins.ngspice_circuit import Circuit, Ran, waveforms
 from m3eda_plugins.ngspice_compare import difference
 from m3eda_plugins.ngspice_deck import Pass, prepare
+from m3eda_plugins.ngspice_expressions import number
 from m3eda_plugins.ngspice_parameters import HOLE, Parametrised
 from m3eda_plugins.ngspice_prune import Pruner
 from m3eda_plugins.ngspice_readout import Reader
@@ -157,9 +158,9 @@ class ParameterWay(LoadedWay):
 
     def _set(self, settings: list[str]) -> None:
         command = self.circuit.library.command
-        for number, (setting, old) in enumerate(zip(settings, self._settings, strict=True)):
+        for token, (setting, old) in enumerate(zip(settings, self._settings, strict=True)):
             if setting != old:
-                command(self.netlist.command(number, setting))
+                command(self.netlist.command(token, setting))
         command("reset")
 
 
@@ -179,23 +180,32 @@ class AlterWay(LoadedWay):
         base: Sequence[str],
     ) -> None:
         super().__init__(circuit, netlist, one)
-        self._names = [[a.name for a in assigned if a.token == n] for n in range(len(base))]
+        self._assigned = tuple(assigned)
+        self._reached = [
+            [n for n, each in enumerate(self._assigned) if token in each.tokens]
+            for token in range(len(base))
+        ]
         self._first = list(base)
-        self._altered = [False] * len(base)
+        self._altered = False
 
     def leave(self) -> None:
         super().leave()
-        self._altered = [False] * len(self._first)
+        self._altered = False
 
     def _base(self, settings: list[str]) -> list[str]:
         return self._first
 
     def _set(self, settings: list[str]) -> None:
-        command = self.circuit.library.command
-        for number, (setting, old) in enumerate(zip(settings, self._settings, strict=True)):
-            # once altered even a value as it was loaded, which was read in another way
-            if setting != old or not self._altered[number]:
-                self._altered[number] = True
-                text = setting.strip('"')
-                for name in self._names[number]:
-                    command(f"alter {name}=[ {text} ]")
+        numbers = [number(setting.strip('"')) for setting in settings]
+        changed: set[int] = set()
+        if self._altered:
+            pairs = zip(settings, self._settings, self._reached, strict=True)
+            changed.update(n for new, old, reached in pairs if new != old for n in reached)
+        else:
+            # after a load even those as they were loaded, which were read in another way
+            changed.update(range(len(self._assigned)))
+        self._altered = True
+        for index in sorted(changed):
+            each = self._assigned[index]
+            # in brackets ngspice reads a number as on a device's line, to the last bit
+            self.circuit.library.command(f"alter {each.name}=[ {each.text(settings, numbers)} ]")

@@ -10,7 +10,7 @@ from dataclasses import replace
 import pytest
 
 from bench.engine import rates_table
-from bench.engine_circuits import Circuit, ladder, loop_deck, op_amp, points, skeleton
+from bench.engine_circuits import Circuit, bank, loop_deck, op_amp, points, skeleton
 from bench.engine_costs import growth, memory, trial_cost
 from bench.engine_loops import Batch, LoopProcess
 from bench.engine_process import descendants, processor_seconds, resident_bytes
@@ -133,8 +133,8 @@ def test_memory_is_watched_over_as_many_simulations_as_asked(alone):
 
 
 @pytest.mark.simulator
-def test_a_ladder_has_the_devices_and_parameters_asked_for(tmp_path):
-    made = ladder(tmp_path, 12, 7)
+def test_a_bank_has_the_devices_and_parameters_asked_for(tmp_path):
+    made = bank(tmp_path, 12, 7)
     [loop] = made.loops.values()
     assert len(loop.parameters) == 7
     assert sum(line[:1] in ("r", "c", "m") for line in loop.lines[1:]) == 12

@@ -128,11 +128,6 @@ class Farm:
         below = [psutil.Process(pid).children(recursive=True) for pid in self.pids()]
         return {process.pid for processes in below for process in processes}
 
-    def worker_of(self, pid: int) -> int:
-        """The process of Dask below which a simulator's process runs."""
-        above = {process.pid for process in psutil.Process(pid).parents()}
-        return next(iter(above & set(self.pids())))
-
     def close(self) -> None:
         for process in filter(None, (self.workers, self.scheduler)):
             with process:
@@ -382,18 +377,20 @@ def test_a_killed_worker_costs_no_trial(farm, dawdling, whole):
 
 @pytest.mark.parametrize("licences", [0, 1])
 def test_what_a_killed_worker_was_at_is_run_again(farm, tmp_path, licences):
-    design = slow_design(tmp_path, 0.4)
+    design = slow_design(tmp_path, 1.0)
     made = executor(design, farm, licences=licences)
-    results = evaluator(design, made).evaluate(points(3))
-    found = [next(results)]
-    until(lambda: notes(design)[-1][1] == 1)
-    os.kill(farm.worker_of(simulator_pids(design)[-1]), signal.SIGKILL)
-    found += results
-    assert measures(found) == expected(points(3))
-    steps = [step for _, step in notes(design)]
-    assert steps.count(-1) == 3
-    assert steps.count(1) == 4
-    assert not licences or most_at_once(design) <= 2  # the killed one never noted its end
+    [task] = tasks_of(design, 1)
+    made.submit(task)
+    until(lambda: notes(design))
+    [simulating] = simulator_pids(design)
+    zygote, worker, *_ = psutil.Process(simulating).parents()
+    assert worker.pid in farm.pids()
+    worker.kill()
+    [(number, outcome)] = made.completed()
+    assert number == task.number
+    assert [dict(outcome.result.measures)] == expected(points(1))
+    assert [step for _, step in notes(design)] == [1, 1, -1]
+    assert not psutil.pid_exists(zygote.pid)
     made.close()
 
 
@@ -436,6 +433,7 @@ def test_a_scheduler_that_does_not_answer_is_no_hang(farm, tmp_path):
     assert [step for _, step in notes(design)] == [1]
 
 
+@pytest.mark.slow
 def test_a_scheduler_started_anew_is_told_again(tmp_path):
     design = slow_design(tmp_path, 0.3)
     for name in ("old", "new"):

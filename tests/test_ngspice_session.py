@@ -131,10 +131,10 @@ def test_examples_use_the_faster_ways(opened):
     [
         ("m1 d g 0 0 nch w=HOLE l=1u", NMOS, True),
         ("m1 d g 0 0 nch l=1u w= HOLE m=2", NMOS, True),
-        ("m1 d g 0 0 nch w={2*HOLE} l=1u", NMOS, False),
-        ("m1 d g 0 0 nch w='HOLE*2' l=1u", NMOS, False),
-        ("m1 d g 0 0 nch w={width} l=1u\n.param width=HOLE", NMOS, False),
-        ("m1 d g 0 0 nch w={width} l=1u\n.param width='3*HOLE+1e-6'", NMOS, False),
+        ("m1 d g 0 0 nch w={2*HOLE} l=1u", NMOS, True),
+        ("m1 d g 0 0 nch w='HOLE*2' l=1u", NMOS, True),
+        ("m1 d g 0 0 nch w={width} l=1u\n.param width=HOLE", NMOS, True),
+        ("m1 d g 0 0 nch w={width} l=1u\n.param width='3*HOLE+1e-6'", NMOS, True),
         (
             "x9 d g core w=HOLE\n.ends\n.subckt core d g w=1u\nm1 d g 0 0 nch w={w} l=1u",
             NMOS,

@@ -321,6 +321,9 @@ class Evaluator:
         digest.update(deck.text.encode())
         digest.update(b"\0")
         digest.update(deck.contents.encode())
+        if self.mode and deck.skeleton is not None:
+            # what is loaded decides the last digits
+            digest.update(deck.skeleton.key.encode())
         return digest.hexdigest()
 
     def _begun_digest(self, testbench: str) -> hashlib._Hash:

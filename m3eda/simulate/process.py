@@ -51,6 +51,8 @@ class Completed:
     stderr: str
     seconds: float
     timed_out: bool = False
+    cpu_seconds: float = 0.0
+    """Processor time, by `wait4`; 0 where the system does not tell."""
 
     @property
     def signal(self) -> str:
@@ -93,14 +95,15 @@ def run_process(
             stderr=err,
             start_new_session=True,
         )
-        with _guarded(process):
+        with _guarded(process) as used:
             _limit(process.pid, memory, file_size)
             timed_out = not _ended(process, timeout - (time.monotonic() - start))
             if timed_out:
                 _kill_group(process.pid, signal.SIGTERM)
                 _ended(process, _GRACE)
         seconds = time.monotonic() - start
-        return Completed(process.returncode, _tail(out), _tail(err), seconds, timed_out)
+        code, cpu = process.returncode, sum(used)
+        return Completed(code, _tail(out), _tail(err), seconds, timed_out, cpu)
 
 
 def kill_running(threads: Container[int] | None = None) -> None:
@@ -120,21 +123,35 @@ _lock = threading.Lock()
 
 
 @contextlib.contextmanager
-def _guarded(process: subprocess.Popen[bytes]) -> Iterator[None]:
-    """Kills what is left of the group on the way out, whatever the way, and reaps the leader."""
-    slot = -1
+def _guarded(process: subprocess.Popen[bytes]) -> Iterator[list[float]]:
+    """Kills what is left of the group on the way out, whatever the way, and reaps the leader.
+
+    Seconds of processor time that it took are then in the list.
+    """
+    slot, used = -1, [0.0]
     try:
         with _lock:
             _running[process.pid] = threading.get_ident()
             slot = _watchdog.enter(process.pid)
-        yield
+        yield used
     finally:
         # killed before it is reaped: until then the group's number cannot be given to others
         with _lock:
             _running.pop(process.pid, None)
             _kill_group(process.pid, signal.SIGKILL)
             _watchdog.leave(slot)
-        process.wait()
+        used.append(_reap(process))
+
+
+def _reap(process: subprocess.Popen[bytes]) -> float:
+    """Wait for the leader, and give the seconds of processor time that it took."""
+    with contextlib.suppress(AttributeError, ChildProcessError):
+        if process.returncode is None:
+            _, status, usage = os.wait4(process.pid, 0)
+            process.returncode = os.waitstatus_to_exitcode(status)
+            return usage.ru_utime + usage.ru_stime
+    process.wait()
+    return 0.0
 
 
 def _ended(process: subprocess.Popen[bytes], seconds: float) -> bool:
