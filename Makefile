@@ -52,7 +52,7 @@ bench-spaces: $(DEVELOPED)  ## agents compared on closed-form spaces: 3 to 60 pa
 bench-objectives: $(DEVELOPED) simulator  ## how fast one objective and a Pareto front improve
 	$(BIN)/python -m bench.objectives $(ARGS)
 
-bench-engine: $(DEVELOPED) simulator  ## the simulation engine beside bare ngspice (half an hour)
+bench-engine: $(DEVELOPED) simulator  ## the simulation engine beside bare ngspice (a quarter of an hour)
 	$(BIN)/python -m bench.engine $(ARGS)
 
 bench-time: $(DEVELOPED) simulator  ## time of the command line and the share outside ngspice

@@ -138,7 +138,7 @@ def cli() -> None:
     type=click.IntRange(1),
     default=1,
     show_default=True,
-    help="Simulations run at once.",
+    help="Simulations run at once on this machine.",
 )
 @click.option(
     "--strict", is_flag=True, help="Simulate in no way that could differ from a fresh simulator's."

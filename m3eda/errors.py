@@ -70,6 +70,10 @@ class DesignError(M3edaError):
         self.mistakes = tuple(mistakes)
         super().__init__("\n".join(str(mistake) for mistake in self.mistakes))
 
+    def __reduce__(self) -> tuple[type[DesignError], tuple[tuple[Mistake, ...]]]:
+        """From one process to another with its mistakes."""
+        return type(self), (self.mistakes,)
+
 
 class PluginError(M3edaError):
     """A plugin does not load, breaks the contract or claims a name that is taken."""

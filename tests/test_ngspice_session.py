@@ -103,7 +103,7 @@ def sized(name: str, count: int):
 
 @pytest.mark.parametrize("name", EXAMPLES)
 def test_examples_give_what_a_process_gives(name, opened, cold):
-    """Bit for bit in strict mode, transients too; within 1e-7 by default."""
+    """Bit for bit in strict mode, transients too; within 1e-7 by default, mostly bit for bit."""
     sizings = sized(name, 3)
     for label in sizings[0]:
         exact, close = opened(strict=True), opened(strict=False)
@@ -138,8 +138,27 @@ def test_examples_use_the_faster_ways(opened):
         (
             "x9 d g core w=HOLE\n.ends\n.subckt core d g w=1u\nm1 d g 0 0 nch w={w} l=1u",
             NMOS,
+            True,
+        ),
+        (
+            "x9 d g core a='HOLE*1.1'\n.ends\n.subckt core d g a=1u\n.param k={a/3} w={2*k+1u}\n"
+            "m1 d g 0 0 nch w={max(w,sqrt(a*1e-6))} l=1u ad='a*2u' m=2",
+            NMOS,
+            True,
+        ),
+        (
+            "x9 d g core m=2 w=HOLE\n.ends\n.subckt core d g w=1u\nm1 d g 0 0 nch w={w} l=1u",
+            NMOS,
             False,
         ),
+        ("m1 d g 0 0 nch w={HOLE**2*1meg} l=1u", NMOS, False),
+        ("m1 d g 0 0 nch w={HOLE > 1u ? 3u : 2u} l=1u", NMOS, False),
+        (
+            "m1 d g 0 0 nch w=10u l=1u\n.param res={1m/HOLE}\nr9 d 0 {res} tc1={res*1e-9}",
+            NMOS,
+            False,
+        ),
+        ("m1 d g 0 0 nch w=HOLE l=1u\n.if (1)\nr9 d 0 1k\n.endif", NMOS, False),
         ("m1 d g 0 0 nch w=10u l=1u\nr9 d 0 HOLE", NMOS, True),
         ("m1 d g 0 0 nch w=10u l=1u\nr9 d 0 1k tc1=HOLE", NMOS, False),
         ("m1 d g 0 0 nch w=10u l=1u\ni9 d 0 dc HOLE", NMOS, True),

@@ -285,6 +285,7 @@ def test_workers_die_with_the_process_that_has_them(tmp_path):
     while any(_running(pid) for pid in pids) and time.monotonic() < end:
         time.sleep(0.05)
     assert not any(_running(pid) for pid in pids)
+    assert list(tmp_path.glob("m3eda-*")) == []
 
 
 def _running(pid):

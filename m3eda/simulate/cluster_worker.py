@@ -10,6 +10,7 @@ import asyncio
 import contextlib
 import pickle
 import signal
+import os
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -204,7 +205,7 @@ class Circuits(WorkerPlugin):  # type: ignore[misc, unused-ignore]
         with self._lock:
             pool = self._idle.pop() if self._idle else None
         if pool is None:
-            pool = Pool(self._recipe(), 1)
+            pool = Pool(self._recipe(), 1, share=os.cpu_count() or 1)
         try:
             outcomes = _drained(pool, tasks, stop)
         except BaseException:

@@ -36,15 +36,17 @@ _LEAST_MEMORY = 1 << 30
 class Pool:
     """Runs tasks in worker processes, `jobs` at once. An `Executor`.
 
-    Raises PluginError from `completed` where workers cannot be made.
+    `share` is how many simulations at once share the machine's memory, those of other pools
+    included; as many as `jobs` where it is not given. Raises PluginError from `completed` where
+    workers cannot be made.
     """
 
-    def __init__(self, recipe: Recipe, jobs: int = 1) -> None:
+    def __init__(self, recipe: Recipe, jobs: int = 1, share: int = 0) -> None:
         self.width = jobs
         self.note = ""
         """Why simulations do not run in a session; empty where they do."""
         self._recipe = recipe
-        self._zygote = Zygote(recipe, _memory_limit(jobs))
+        self._zygote = Zygote(recipe, _memory_limit(share or jobs))
         self._waiting: deque[Attempt] = deque()
         self._workers: list[Worker] = []
         self._selector = selectors.DefaultSelector()
@@ -215,10 +217,10 @@ def _ended(code: int) -> str:
     return f"signal {-code}"
 
 
-def _memory_limit(jobs: int) -> int:
+def _memory_limit(share: int) -> int:
     """Bytes of address space a worker may take: its share of what the machine has."""
     total = _meminfo("MemTotal")
-    return max(total * 3 // 4 // jobs, 2 << 30) if total else 0
+    return max(total * 3 // 4 // share, 2 << 30) if total else 0
 
 
 def _available() -> int:

@@ -12,6 +12,7 @@ import contextlib
 import gc
 import os
 import pickle
+import shutil
 import signal
 import socket
 import sys
@@ -134,12 +135,14 @@ def zygote(descriptor: int) -> None:
         return
     connection.send_bytes(READY)
     gc.freeze()  # what is there now is shared with every fork, and never garbage
-    children: set[int] = set()
+    folders: dict[int, str] = {}
     try:
-        _serve(control, runner, memory, children)
+        _serve(control, runner, memory, folders)
     finally:
-        for child in children:
+        for child, folder in folders.items():
             _kill(child)
+            os.waitpid(child, 0)
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 def _prepared(recipe: Recipe) -> Runner:
@@ -154,7 +157,8 @@ def _prepared(recipe: Recipe) -> Runner:
     return runner
 
 
-def _serve(control: socket.socket, runner: Runner, memory: int, children: set[int]) -> None:
+def _serve(control: socket.socket, runner: Runner, memory: int, folders: dict[int, str]) -> None:
+    """Fork and reap as asked; `folders` are those of the workers that live, by process id."""
     while True:
         message, descriptors, _, _ = socket.recv_fds(control, 4096, 1)
         if not message:
@@ -165,12 +169,12 @@ def _serve(control: socket.socket, runner: Runner, memory: int, children: set[in
                 control.close()
                 _child(descriptors[0], message[1:].decode(), runner, memory)
             os.close(descriptors[0])
-            children.add(pid)
+            folders[pid] = message[1:].decode()
             control.sendall(pid.to_bytes(8, "little"))
         else:
             pid = int.from_bytes(message[1:9], "little")
             _kill(pid)
-            children.discard(pid)
+            folders.pop(pid, None)
             _, status = os.waitpid(pid, 0)
             code = os.waitstatus_to_exitcode(status)
             control.sendall(code.to_bytes(8, "little", signed=True))
