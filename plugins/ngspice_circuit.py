@@ -92,14 +92,15 @@ class Circuit:
     def begin(self, seed: int | None = None) -> None:
         """Before a run's first command: its plots, random numbers and log start afresh.
 
-        `seed` is another start of its random numbers than usual. Raises SimulationFailed where
+        `seed` is another start of its random numbers than usual, 0 none at all. Raises SimulationFailed where
         ngspice is no more.
         """
         self.broken |= self.library.exited
         if self.broken:
             raise SimulationFailed(State.CRASH, "ngspice had stopped before")
         self.library.command("destroy all")
-        self.library.command(f"setseed {seed or self.library.seed}")
+        if seed != 0:
+            self.library.command(f"setseed {seed or self.library.seed}")
         self.library.clear_log()
 
     def run(self, one: Pass, deck_text: str) -> Ran:

@@ -47,8 +47,14 @@ def proved_way(
     """
     try:
         one = _marked_pass(deck, skeleton, options)
-        plain = _plain(deck, skeleton, TextWay(circuit, options))
-        return _pruned_way(one, plain, circuit) or _loaded_way(one, plain, circuit, strict=strict)
+        text = TextWay(circuit, options)
+        plain = _plain(deck, skeleton, text)
+        if pruned := _pruned_way(one, plain, circuit):
+            return pruned
+        way = _loaded_way(one, plain, circuit, strict=strict)
+        if way is not None and not text.may_be_random(deck):
+            way.seed = 0
+        return way
     except (Unfit, SimulationFailed):
         circuit.drop()
         return None

@@ -11,7 +11,6 @@ from __future__ import annotations
 import time
 from collections import OrderedDict
 from collections.abc import Mapping
-from dataclasses import replace
 
 from m3eda_plugins.ngspice_circuit import Circuit
 from m3eda_plugins.ngspice_library import Library
@@ -55,7 +54,7 @@ class NgspiceSession:
         wall, cpu = time.perf_counter(), time.process_time()
         found = self._run(deck)
         wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
-        return replace(found, seconds=wall, cpu_seconds=cpu)
+        return Waveforms(found.analyses, found.meas, wall, cpu, found.log)
 
     def _run(self, deck: Deck) -> Waveforms:
         way = self._way(deck)

@@ -60,7 +60,7 @@ class TextWay:
     def _run(self, deck: Deck, *, only_wanted: bool) -> Waveforms:
         passes = prepare(deck, self._options, in_process=True, only_wanted=only_wanted)
         found: Waveforms = waveforms(deck, [self._ran(one, deck) for one in passes])
-        if only_wanted and self._may_be_random(deck):
+        if only_wanted and self.may_be_random(deck):
             self._circuit.begin(seed=self._circuit.library.seed + 1)
             self._circuit.library.command("reset")
             again = waveforms(deck, [self._circuit.run(passes[-1], deck.text)])
@@ -68,7 +68,7 @@ class TextWay:
                 raise OnlyCold(_ITS_OWN)
         return found
 
-    def _may_be_random(self, deck: Deck) -> bool:
+    def may_be_random(self, deck: Deck) -> bool:
         """Whether it, or a file it includes, speaks of random numbers; they may come to nothing."""
         if _RANDOM.search(deck.text):
             return True
@@ -119,6 +119,8 @@ class LoadedWay(Way):
         self.circuit = circuit
         self.netlist = netlist
         self.one = one
+        self.seed: int | None = None
+        """0 for a circuit that asks for no random numbers."""
         self._reader = Reader(circuit, one)
         self._settings: list[str] = []
 
@@ -131,7 +133,7 @@ class LoadedWay(Way):
             base = self._base(settings)
             self.circuit.load(self.netlist.netlist(base))
             self._settings = base
-        self.circuit.begin()
+        self.circuit.begin(self.seed)
         self._set(settings)
         self._settings = settings
         found: Waveforms = self._reader.run(deck)
@@ -181,6 +183,7 @@ class AlterWay(LoadedWay):
     ) -> None:
         super().__init__(circuit, netlist, one)
         self._assigned = tuple(assigned)
+        self._reckons = any(each.token is None for each in assigned)
         self._reached = [
             [n for n, each in enumerate(self._assigned) if token in each.tokens]
             for token in range(len(base))
@@ -196,7 +199,7 @@ class AlterWay(LoadedWay):
         return self._first
 
     def _set(self, settings: list[str]) -> None:
-        numbers = [number(setting.strip('"')) for setting in settings]
+        numbers = [number(text.strip('"')) for text in settings] if self._reckons else []
         changed: set[int] = set()
         if self._altered:
             pairs = zip(settings, self._settings, self._reached, strict=True)
