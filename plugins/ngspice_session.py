@@ -54,7 +54,7 @@ class NgspiceSession:
         wall, cpu = time.perf_counter(), time.process_time()
         found = self._run(deck)
         wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
-        return Waveforms(found.analyses, found.meas, wall, cpu, found.log)
+        return Waveforms(found.analyses, found.meas, wall, found.log, cpu)
 
     def _run(self, deck: Deck) -> Waveforms:
         way = self._way(deck)
