@@ -35,6 +35,8 @@ SUBPROCESS = "ngspice -b -r raw"
 _POINTS = 40
 _AGREE = {"reset": 1e-12, "alter": 1e-6, "load": 1e-12}
 """Largest difference of a loop from `ngspice -b`, relative to a vector's largest value."""
+_MEASURES_AGREE = {"strict": 1e-9, "default": 1e-4}
+"""The same of a measure of the engine, which may magnify it."""
 
 
 @dataclass(frozen=True)
@@ -166,8 +168,10 @@ def _turns(
         ("strict", True, "reset", bars.strict),
         ("default", False, ways[-1], bars.default),
     ]
+    cold = stack.enter_context(opened(circuit, strict=True, jobs=1, cold=True))
     for kind, strict, way, bar in kinds:
         engine = stack.enter_context(opened(circuit, strict, 1))
+        _check_engine(engine, cold, chosen[0], _MEASURES_AGREE[kind])
         run = _by_engine(engine)
         yield Turn(f"engine {kind}", run, fast, f"bare {way}", bar, bars.bare)
     if circuit.varied:
@@ -186,9 +190,10 @@ def _turns(
 
 
 @contextmanager
-def opened(circuit: Circuit, strict: bool, jobs: int) -> Iterator[Evaluator]:
-    """The engine by its public door, with nothing stored."""
-    evaluator = circuit.project.evaluator(Execution(jobs=jobs, strict=strict, cache=False))
+def opened(circuit: Circuit, strict: bool, jobs: int, cold: bool = False) -> Iterator[Evaluator]:
+    """The engine by its public door, with nothing stored; `cold` starts a process each time."""
+    execution = Execution(jobs=jobs, strict=strict, cold=cold, cache=False)
+    evaluator = circuit.project.evaluator(execution)
     try:
         yield evaluator
     finally:
@@ -290,6 +295,16 @@ def _check(
             apart = np.abs(found[vector] - values).max() / np.abs(values).max()
             if not apart <= _AGREE[way]:
                 raise RuntimeError(f"{circuit.name}: {way} gives another {vector}: {apart:.1g}")
+
+
+def _check_engine(engine: Evaluator, cold: Evaluator, point: Point, agree: float) -> None:
+    """Raises RuntimeError where the engine's measures are not those of `ngspice -b`."""
+    [expected], [found] = (list(each.evaluate([point.sizing])) for each in (cold, engine))
+    for corner, result in expected.items():
+        for name, value in result.measures.items():
+            measured = found[corner].measures[name]
+            if not np.isclose(measured, value, rtol=agree, atol=0.0, equal_nan=True):
+                raise RuntimeError(f"the engine gives {name} = {measured:.15g}, not {value:.15g}")
 
 
 def _raw(path: Path) -> Arrays:

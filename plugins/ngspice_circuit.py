@@ -92,8 +92,8 @@ class Circuit:
     def begin(self, seed: int | None = None) -> None:
         """Before a run's first command: its plots, random numbers and log start afresh.
 
-        `seed` is another start of its random numbers than usual, 0 none at all. Raises SimulationFailed where
-        ngspice is no more.
+        `seed` is another start of its random numbers than usual, 0 none at all. Raises
+        SimulationFailed where ngspice is no more.
         """
         self.broken |= self.library.exited
         if self.broken:

@@ -136,6 +136,14 @@ class Library:
             ::-1
         ]
 
+    def plot_list(self) -> list[bytes]:
+        """The same as it is, `const` last: to compare with another time."""
+        array = self._lib.ngSpice_AllPlots()
+        found: list[bytes] = []
+        while array[len(found)]:
+            found.append(self._ffi.string(array[len(found)]))
+        return found
+
     def vectors(self, plot: str) -> list[str]:
         """ngspice's names of a plot's vectors, the scale among them."""
         return list(self._strings(self._lib.ngSpice_AllVecs(plot.encode())))

@@ -23,6 +23,7 @@ HOLE = re.compile("\ue000(\\d+)\ue001")
 
 _TOKEN = re.compile("[\\w.]*(?:\ue000\\d+\ue001[\\w.]*)+")
 _NUMBER = re.compile(r"[+-]?(?:\d+\.?\d*|\.\d+)(?:e[+-]?\d+)?(?:meg|[tgkmunpf])?", re.IGNORECASE)
+_REMEMBERED = 1000
 _LONGEST = 24  # numparam makes room for 25 characters
 _COMMENT = re.compile(r"\s\$|;")
 _NODES = {"r": 2, "c": 2, "l": 2, "v": 2, "i": 2, "k": 2, "f": 3, "h": 3, "e": 4, "g": 4,
@@ -64,9 +65,20 @@ class Token:
         Raises Unfit where it is none.
         """
         if self.only is None:
-            text = HOLE.sub(lambda match: fills[int(match[1])], self.text)
-        else:
-            text = fills[self.only]
+            return self._checked(HOLE.sub(lambda match: fills[int(match[1])], self.text))
+        text = fills[self.only]
+        known = self._known.get(text)
+        if known is None:
+            if len(self._known) > _REMEMBERED:
+                self._known.clear()
+            known = self._known[text] = self._checked(text)
+        return known
+
+    @cached_property
+    def _known(self) -> dict[str, str]:
+        return {}
+
+    def _checked(self, text: str) -> str:
         signed = self.in_expression and text[:1] in ("+", "-")
         if not _NUMBER.fullmatch(text) or signed or len(text) > _LONGEST:
             raise Unfit(f"{text} is not a plain number")

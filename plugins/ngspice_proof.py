@@ -48,9 +48,9 @@ def proved_way(
     try:
         one = _marked_pass(deck, skeleton, options)
         text = TextWay(circuit, options)
-        plain = _plain(deck, skeleton, text)
-        if pruned := _pruned_way(one, plain, circuit):
+        if pruned := _pruned_way(one, deck, skeleton, circuit, text):
             return pruned
+        plain = _plain(deck, skeleton, text, _PROOFS)
         way = _loaded_way(one, plain, circuit, strict=strict)
         if way is not None and not text.may_be_random(deck):
             way.seed = 0
@@ -60,18 +60,20 @@ def proved_way(
         return None
 
 
-def _pruned_way(one: Pass, plain: _Plain, circuit: Circuit) -> PrunedWay | None:
-    """For netlists with large libraries."""
+def _pruned_way(
+    one: Pass, deck: Deck, skeleton: Skeleton, circuit: Circuit, text: TextWay
+) -> PrunedWay | None:
+    """For netlists with large libraries, whose whole text is loaded once only. Raises Unfit."""
     try:
-        pruner = Pruner(plain[0][0].text)
+        pruner = Pruner(skeleton.text(skeleton.probes[0]))
         if pruner.lines < _LARGE or pruner.saves < _WORTH:
             return None
+        ((probe, plain),) = _plain(deck, skeleton, text, 1)
         way = PrunedWay(circuit, pruner, one)
-        found = [way.run(probe) for probe, _ in plain]
+        return way if difference(plain, way.run(probe)) <= EXACT else None
     except (NotPruned, SimulationFailed):
         circuit.drop()
         return None
-    return way if _apart([each for _, each in plain], found) <= EXACT else None
 
 
 def _loaded_way(one: Pass, plain: _Plain, circuit: Circuit, *, strict: bool) -> LoadedWay | None:
@@ -88,17 +90,17 @@ def _loaded_way(one: Pass, plain: _Plain, circuit: Circuit, *, strict: bool) -> 
     return way if strict else _alter_way(way, probes) or way
 
 
-def _plain(deck: Deck, skeleton: Skeleton, text: TextWay) -> _Plain:
-    """Decks at the probes, and between them where these fail, with what their text gives.
+def _plain(deck: Deck, skeleton: Skeleton, text: TextWay, count: int) -> _Plain:
+    """`count` decks at the probes, or between them where these fail, with what their text gives.
 
-    Raises Unfit where there are not two.
+    Raises Unfit where there are not so many.
     """
     found: _Plain = []
     for fills in (*skeleton.probes, *_between(*skeleton.probes)):
         probe = replace(deck, text=skeleton.text(fills), fills=fills)
         with suppress(SimulationFailed):
             found.append((probe, text.run(probe)))
-        if len(found) == _PROOFS:
+        if len(found) == count:
             return found
     raise Unfit("its probes give nothing")
 

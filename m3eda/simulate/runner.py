@@ -69,9 +69,7 @@ class Recipe:
     def build(self) -> Runner:
         """The runner, in this process. Raises PluginError, SimulatorMissing."""
         simulator, functions = self.tools(self.design)
-        return Runner(
-            self.design, simulator, functions, self.keep_failed, self.strict, self.cold
-        )
+        return Runner(self.design, simulator, functions, self.keep_failed, self.strict, self.cold)
 
 
 @dataclass

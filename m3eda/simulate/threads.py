@@ -16,6 +16,7 @@ class Inline:
     """Runs one task after the other in the calling thread, when it is waited for."""
 
     width = 1
+    depth = 1
 
     def __init__(self, runner: Runner) -> None:
         self._runner = runner
@@ -39,6 +40,8 @@ class Inline:
 
 class Threads:
     """Runs `jobs` tasks at once, each in a thread of its own."""
+
+    depth = 1
 
     def __init__(self, runner: Runner, jobs: int) -> None:
         self.width = jobs

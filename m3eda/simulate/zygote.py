@@ -21,7 +21,7 @@ from pathlib import Path
 from m3eda.errors import M3edaError, PluginError, StorageError
 from m3eda.simulate.executor import Task
 from m3eda.simulate.runner import Recipe
-from m3eda.simulate.worker import FORK, READY, REAP, Reply, Request
+from m3eda.simulate.worker import FORK, READY, REAP, Reply, Request, unpack
 
 _BOOT = (
     "import sys, json; sys.path[:] = json.loads(sys.argv[1]); "
@@ -199,7 +199,7 @@ class Worker:
     def hear(self) -> Reply | None:
         """The next reply; None where the worker is dead."""
         try:
-            reply: Reply = pickle.loads(self.connection.recv_bytes())
+            reply = unpack(self.connection.recv_bytes())
         except (EOFError, OSError):
             return None
         self.began = time.monotonic()
