@@ -28,6 +28,10 @@ _GRACE = 1.0
 _AHEAD = 2
 """Requests a worker holds at most, so that it need not wait for this process."""
 
+_LONGEST_AHEAD = 1 << 16
+"""Characters of a netlist sent to a worker that is busy: it reads nothing yet, and what does not
+fit into the socket's buffer would keep this process waiting with it."""
+
 _MOST_WORKERS = 64
 _LEAST_MEMORY = 1 << 30
 """Bytes that must be free for a worker beyond those that run at once."""
@@ -116,6 +120,8 @@ class Pool:
         """The next waiting task if `worker` has its circuit loaded: it will begin without delay."""
         first = self._waiting[0]
         if first.task.circuit != worker.circuit or first.cold:
+            return None
+        if len(first.task.deck.text) > _LONGEST_AHEAD:
             return None
         return self._waiting.popleft()
 

@@ -143,8 +143,11 @@ class Runner:
             if waveforms is not None:
                 return self._measured(deck, waveforms, spent)
         except SimulationFailed as failure:
-            keep(self.keep_failed, deck, failure)
-            return failed_result(self.design, deck, failure)
+            if failure.state is not State.CRASH or not self.broken:
+                keep(self.keep_failed, deck, failure)
+                return failed_result(self.design, deck, failure)
+            # a session that died of the deck may know no more; a process of its own says why
+            self.attempt_begins()
         return self._cold(deck, spent)
 
     def _warm(self, deck: Deck, spent: dict[str, float]) -> Waveforms | None:
