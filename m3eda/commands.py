@@ -74,7 +74,7 @@ def size_command(project: Project, options: SizeOptions) -> ExitCode:
     finally:
         prepared.close()
     with _perhaps_unread():
-        if options.verbose:
+        if options.verbose and not options.quiet:
             from m3eda.report.timing import timing_lines
 
             sys.stderr.write("\n".join([*timing_lines(summary), ""]))
@@ -129,8 +129,8 @@ def _drive(prepared: Prepared, display: Display, options: SizeOptions) -> Summar
     stops = contextlib.suppress(KeyboardInterrupt, BrokenPipeError)
     with stops, contextlib.closing(trials):
         ending = _consume(trials, lambda trial: _heard(trial, prepared, tally, display, options))
-    if slow := getattr(run.evaluator.executor, "note", ""):
-        display.note(slow)
+    if run.evaluator.note:
+        display.note(run.evaluator.note)
     return prepared.summary(time.monotonic() - started, ending)
 
 

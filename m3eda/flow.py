@@ -132,7 +132,14 @@ class Project:
         version = simulator.available()
         if execution is not None:
             settings |= execution.settings(self, simulator, settings.get("keep_failed"))
-        return Evaluator(self.design, simulator, self.plugins.measures, version=version, **settings)
+        return Evaluator(
+            self.design,
+            simulator,
+            self.plugins.measures,
+            version=version,
+            setup=_setup(simulator, self.plugins),
+            **settings,
+        )
 
     def agent(self, design: Design) -> Agent:
         return make_agent(self.plugins.look_up("agents", design.agent.name), design)
@@ -233,7 +240,7 @@ def prepare(
     """
     if resume and not (run_dir / "ledger.sqlite").is_file():
         raise StorageError(f"{run_dir}: nothing to resume there; leave --resume out to begin")
-    evaluator = project.evaluator(execution, keep_failed=run_dir / FAILED)
+    evaluator = project.evaluator(execution, keep_failed=run_dir.absolute() / FAILED)
     sizing = evaluator.complete(project.nominal_sizing())
     files = project.files(sizing)
     contents = [content_hash(path) for path in files if path.suffix not in {".yaml", ".yml"}]
@@ -262,6 +269,15 @@ def prepare(
     return Prepared(project, run, ledger, hashed, files, evaluator.version, cache)
 
 
+def _setup(simulator: Simulator, plugins: Plugins) -> str:
+    """Hash of what else decides a result: the start file that a simulator reads, where it tells
+    (`start_file`), and the versions of installed plugins. Empty where there is nothing."""
+    read = getattr(simulator, "start_file", None)
+    text = str(read()) if callable(read) else ""
+    text += "".join(f"\0{name} {version}" for name, version in sorted(plugins.versions.items()))
+    return hashlib.sha256(text.encode(errors="surrogateescape")).hexdigest() if text else ""
+
+
 def _with_batch(design: Design, batch: int) -> Design:
     return replace(design, agent=replace(design.agent, batch=batch))
 
@@ -283,6 +299,7 @@ def _segment(
     # a larger budget goes on with the same trials, so it is no other recipe
     # and another version may ask for other sizings, which must not be mixed with these
     mode = [evaluator.mode] if evaluator.mode else []
+    contents = [*contents, *([evaluator.setup] if evaluator.setup else [])]
     recipe = design_hash(_without_limits(design), [*contents, simulator, *mode, __version__])
     circuit = circuit_hash(design, [*contents, simulator])
     known = ledger.segments()

@@ -7,6 +7,7 @@ import json
 import math
 import os
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 from typing import IO
 
@@ -106,8 +107,7 @@ def _sizing_of(project: Project, file: Path) -> dict[str, Value]:
 
 def check_command(project: Project, out: IO[str], *, as_json: bool, sizing: Sizing) -> ExitCode:
     """Run one point and print what each measure gave, with the reason where it gave nothing."""
-    failed = Path(tempfile.gettempdir()) / f"m3eda-check-{os.getpid()}"
-    evaluator = project.evaluator(keep_failed=failed)
+    evaluator = project.evaluator(keep_failed=_failed_folder())
     whole = evaluator.complete({**project.nominal_sizing(), **sizing})
     result = next(evaluator.evaluate([whole]))[project.design.nominal.name]
     if as_json:
@@ -124,13 +124,24 @@ def check_command(project: Project, out: IO[str], *, as_json: bool, sizing: Sizi
         print_line(out, "")
         print_line(out, plain_text(parameter_table(design, trial)))
         print_line(out, plain_text(measure_table(design, trial)))
-    if result.reason:
-        kept = failed / kept_name(result.reason.partition(": ")[0], result.state)
-        hint = f"the deck and its log: {kept}" if kept.is_dir() else ""
-        error = DesignError(explain(project.design, result.state, result.reason, hint))
-        error.exit_code = exit_code_of(result.state)
-        raise error
+    _check_complete(project, result)
     return ExitCode.SPECS_MET
+
+
+def _failed_folder() -> Path:
+    """Where the decks of a point that fails are kept."""
+    return Path(tempfile.gettempdir()) / f"m3eda-check-{os.getpid()}"
+
+
+def _check_complete(project: Project, result: CornerResult) -> None:
+    """Raises DesignError where the point could not be simulated."""
+    if not result.reason:
+        return
+    kept = _failed_folder() / kept_name(result.reason.partition(": ")[0], result.state)
+    hint = f"the deck and its log: {kept}" if kept.is_dir() else ""
+    error = DesignError(explain(project.design, result.state, result.reason, hint))
+    error.exit_code = exit_code_of(result.state)
+    raise error
 
 
 WAYS = {"plain": None, "strict": Execution(strict=True), "default": Execution()}
@@ -144,22 +155,26 @@ a measure, such as the offset of a balanced pair, may enlarge what is left."""
 def compare_command(project: Project, out: IO[str], *, as_json: bool, sizing: Sizing) -> ExitCode:
     """Simulate one point in every way there is, and print how far each is from a fresh process.
 
-    Raises SimulatorBroken where a way differs by more than it may.
+    Raises SimulatorBroken where a way differs by more than it may, DesignError where the point
+    fails in all of them.
     """
     found = {way: _one_point(project, execution, sizing) for way, execution in WAYS.items()}
     referee = found["plain"]
     distances = {
         way: {
-            name: _distance(found[way].measures[name], value)
-            for name, value in referee.measures.items()
+            name: max(map(_distance, found[way].values(name), referee.values(name)))
+            for name in referee.measures
         }
         for way in AGREEMENT
     }
     if as_json:
-        data = {"referee": dict(referee.measures), "differences": distances}
+        data = {
+            "referee": _finite(referee.measures),
+            "differences": {way: _finite(each) for way, each in distances.items()},
+        }
         print_line(out, json.dumps(data, indent=2))
     else:
-        print_line(out, f"{'measure':<16}{'ngspice -b':>16}{'strict':>12}{'default':>12}")
+        print_line(out, f"{'measure':<16}{'fresh process':>16}{'strict':>12}{'default':>12}")
         for name, value in referee.measures.items():
             cells = "".join(f"{distances[way][name]:>12.1e}" for way in AGREEMENT)
             print_line(out, f"{name:<16}{value:>16.9g}{cells}")
@@ -171,15 +186,21 @@ def compare_command(project: Project, out: IO[str], *, as_json: bool, sizing: Si
         if worst > most:
             text = f"{name} differs by {worst:.1e} in the way '{way}' (at most {most:g} is right)"
             raise SimulatorBroken(f"{text}; size with --cold, and please report this")
+    _check_complete(project, referee)
     return ExitCode.SPECS_MET
 
 
 def _one_point(project: Project, execution: Execution | None, sizing: Sizing) -> CornerResult:
-    evaluator = project.evaluator(execution)
+    evaluator = project.evaluator(execution, keep_failed=_failed_folder())
     with contextlib.closing(evaluator):
         whole = evaluator.complete({**project.nominal_sizing(), **sizing})
         with contextlib.closing(evaluator.evaluate([whole])) as results:
             return next(results)[project.design.nominal.name]
+
+
+def _finite(values: Mapping[str, float]) -> dict[str, float | None]:
+    """For JSON, which knows no nan and no infinity."""
+    return {name: value if math.isfinite(value) else None for name, value in values.items()}
 
 
 def _distance(value: float, right: float) -> float:

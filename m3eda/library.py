@@ -93,8 +93,9 @@ def start(
 
     Arguments and errors are those of `size`; the simulator's come while iterating.
     """
-    _check_counts(1, budget=budget, batch=batch, jobs=jobs)
-    _check_counts(0, seed=seed)
+    execution = execution or Execution(jobs)
+    _check_counts(1, budget=budget, batch=batch, jobs=execution.jobs)
+    _check_counts(0, seed=seed, licences=execution.licences)
     _check_times(seconds=seconds, timeout=timeout)
     if resume and (fresh or run_dir is None):
         raise ValueError("resume needs a run_dir, and is no use with fresh")
@@ -102,7 +103,6 @@ def start(
         design, agent=agent, simulator=simulator, budget=budget, seconds=seconds, seed=seed,
         batch=batch, timeout=timeout,
     )  # fmt: skip
-    execution = execution or Execution(jobs)
     if run_dir is not None:
         folder = Path(run_dir).expanduser()
         prepared = prepare(project, folder, execution=execution, resume=resume, fresh=fresh)

@@ -105,6 +105,12 @@ class Plugins:
     def executors(self) -> Mapping[str, Any]:
         return self._table("executors", "executor")
 
+    @property
+    def versions(self) -> dict[str, str]:
+        """Of the installed distributions that bring plugins, m3eda itself apart."""
+        found = [entry.dist for entry in self._chosen_entries() if entry.dist is not None]
+        return {dist.name: dist.version for dist in found if dist.name != "m3eda"}
+
     def commands(self) -> list[Any]:
         found: list[Any] = []
         self.call("register_commands", lambda owner: {"register": found.append})

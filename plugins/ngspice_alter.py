@@ -11,6 +11,7 @@ import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from m3eda_plugins.ngspice_circuit import SHOWN
 from m3eda_plugins.ngspice_deck import Card, cards
 from m3eda_plugins.ngspice_expressions import Value, compiled
 from m3eda_plugins.ngspice_parameters import Parametrised, Unfit
@@ -29,6 +30,7 @@ _BINNED = ("w", "l", "nf")
 _DEEPEST = 20
 _ASSIGNED = re.compile(r"(\w+)\s*=\s*(\{[^}]*\}|'[^']*'|\"[^\"]*\"|[^\s,]+)")
 _PARAMETER = re.compile(r"(\w+)\s*=(?!=)\s*(.*?)(?=\s+\w+\s*=(?!=)|$)")
+_FUNCTION = re.compile(r"\w\s*\([^()=]*\)\s*=(?!=)")
 _VALUE = re.compile(r"\{([^{}]*)\}|'([^']*)'")
 _NAME = re.compile(r"(?<![\w.])[a-z_]\w*")
 
@@ -100,31 +102,45 @@ class _Frame:
                     raise
         return found
 
+    def reaches(self, names: Iterable[str]) -> bool:
+        """Whether one of these names, as it is seen from here, follows from a token."""
+        return bool(self.follows(" ".join(names)))
+
     def _reaches(self, name: str) -> bool:
         """Whether the name is a parameter's: one that cannot be reckoned may follow from all."""
         return name in self._own or (self._outer is not None and self._outer._reaches(name))
 
 
-def assignments(netlist: Parametrised) -> tuple[Assignment, ...]:
-    """The values that follow from a netlist's tokens. Raises Unfit where there is more to one."""
+def assignments(
+    netlist: Parametrised, elsewhere: frozenset[str] = frozenset()
+) -> tuple[Assignment, ...]:
+    """The values that follow from a netlist's tokens. Raises Unfit where there is more to one.
+
+    `elsewhere` are names that values in included files follow from.
+    """
     scopes = _scopes(cards("\n".join(netlist.lines)))
     names = {netlist.name(n): _token_value(n) for n in range(len(netlist.tokens))}
     top = _Frame("", scopes[""].parameters, names, None)
     texts = {netlist.name(n): n for n, token in enumerate(netlist.tokens) if token.as_text}
-    found = tuple(_assigned(scopes, "", top, texts))
+    if top.reaches(elsewhere):
+        raise Unfit("a number reaches an included file")
+    found = tuple(_assigned(scopes, "", top, texts, elsewhere))
     reached = frozenset[int]().union(*(each.tokens for each in found))
     if len(reached) < len(netlist.tokens):
         raise Unfit("one of its numbers reaches no device")
     return found
 
 
-def is_binned(assigned: Sequence[Assignment], models: Iterable[str]) -> bool:
+def is_binned(assigned: Sequence[Assignment], models: Iterable[str], *, bins: bool) -> bool:
     """Whether an assignment may ask for another bin of a binned model.
 
+    `models` are names as ngspice shows them, long ones cut; `bins` says whether there are any bins.
     ngspice 39 looks for the bin by a name cut at its first dot, and mixes scaled with plain sizes.
     """
     sizes = any(re.match(rf"@m.*\[(?:{'|'.join(_BINNED)})\]", each.name) for each in assigned)
-    return sizes and any(re.search(r"\.\d*$", name) for name in models)
+    return sizes and any(
+        re.search(r"\.\d*$", name) or (bins and len(name) >= SHOWN) for name in models
+    )
 
 
 def _token_value(number: int) -> Value:
@@ -154,6 +170,8 @@ def _scopes(netlist: Iterable[Card]) -> Mapping[str, _Scope]:
         elif words[0].startswith((".if", ".else", ".func")):
             raise Unfit(f"its netlist has {words[0]}")
         elif words[0].startswith(".param"):
+            if _FUNCTION.search(text):
+                raise Unfit("its netlist has functions")
             scopes[current].parameters.update(_PARAMETER.findall(text.partition(" ")[2]))
         else:
             scopes[current].cards.append(card)
@@ -161,7 +179,11 @@ def _scopes(netlist: Iterable[Card]) -> Mapping[str, _Scope]:
 
 
 def _assigned(
-    scopes: Mapping[str, _Scope], scope: str, frame: _Frame, texts: Mapping[str, int]
+    scopes: Mapping[str, _Scope],
+    scope: str,
+    frame: _Frame,
+    texts: Mapping[str, int],
+    elsewhere: frozenset[str],
 ) -> Iterator[Assignment]:
     if frame.depth > _DEEPEST:
         raise Unfit("its subcircuits call themselves")
@@ -173,7 +195,7 @@ def _assigned(
         called = [word for word in re.sub(r"\s*=\s*", "=", text).split() if "=" not in word]
         name = next((word for word in reversed(called) if word in scopes), None)
         if name is None or re.search(r"\sm\s*=", text):
-            if frame.follows(text):
+            if frame.follows(text) or (name is None and frame.reaches(elsewhere)):
                 raise Unfit(f"a number reaches {text[:60]}")
             if name is None:
                 continue
@@ -181,7 +203,7 @@ def _assigned(
                  for key, value in _ASSIGNED.findall(text)}  # fmt: skip
         path = f"{frame.path}.{called[0]}" if frame.path else called[0]
         inner = _Frame(path, scopes[name].parameters, given, frame)
-        yield from _assigned(scopes, name, inner, texts)
+        yield from _assigned(scopes, name, inner, texts, elsewhere)
 
 
 def _of_device(text: str, frame: _Frame, texts: Mapping[str, int]) -> Iterator[Assignment]:

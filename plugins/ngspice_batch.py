@@ -11,8 +11,10 @@ import os
 import re
 import shutil
 import subprocess
+import sys
 import threading
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 
 from m3eda_plugins.ngspice_deck import Pass, option_text, prepare
@@ -50,6 +52,8 @@ class NgspiceBatch:
         own = {key: given.pop(key) for key in _OWN_OPTIONS if key in given}
         self._program = str(own.get("program", "ngspice"))
         self._spiceinit = str(own.get("spiceinit", ""))
+        if self._spiceinit not in ("", "none"):  # a worker has a working directory of its own
+            self._spiceinit = str(Path(self._spiceinit).absolute())
         self.options = given
         try:
             option_text(given)
@@ -171,8 +175,20 @@ class Ngspice(NgspiceBatch):
             raise OnlyCold(
                 f"libngspice is {library.version} and the program {self.available()}{_COLD}"
             )
+        _limit_growth(self._memory)
         session: Session = NgspiceSession(library, self.options, strict=strict)
         return session
+
+
+def _limit_growth(memory: int) -> None:
+    """Let this process take `memory` bytes of address space beyond what it has; 0 for no limit."""
+    if not memory or sys.platform != "linux":
+        return
+    import resource
+
+    now = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+    with suppress(ValueError):
+        resource.setrlimit(resource.RLIMIT_AS, (now + memory, resource.RLIM_INFINITY))
 
 
 def _is_script(path: str) -> bool:

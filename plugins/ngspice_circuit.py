@@ -38,10 +38,12 @@ _CHECKER = (
     ".op",
     ".end",
 )
+SHOWN = 20
+"""Characters of a model's name that `showmod` shows."""
+
 _LEFTOVERS = ("cshunt_value", "probe_is_given", "scale", "scalm", "width")
 _FAMILY = re.compile(r"^(\S+) models \(")
 _NAMES = re.compile(r"^model\s+(.*)")
-_SHOWN = 20  # characters of a model's name that `showmod` shows
 
 
 @dataclass
@@ -163,7 +165,7 @@ def _takes_turns(names: list[str]) -> bool:
     first, last = names[0], names[-1]
     if ":" in first and ":" in last:
         return first.partition(":")[0] != last.partition(":")[0]
-    if any(len(name) >= _SHOWN or re.search(r"\.\d+$", name) for name in names):
+    if any(len(name) >= SHOWN or re.search(r"\.\d+$", name) for name in names):
         return False
     return not last.startswith(first)
 

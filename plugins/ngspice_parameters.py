@@ -25,7 +25,8 @@ _TOKEN = re.compile("[\\w.]*(?:\ue000\\d+\ue001[\\w.]*)+")
 _NUMBER = re.compile(r"[+-]?(?:\d+\.?\d*|\.\d+)(?:e[+-]?\d+)?(?:meg|[tgkmunpf])?", re.IGNORECASE)
 _REMEMBERED = 1000
 _LONGEST = 24  # numparam makes room for 25 characters
-_COMMENT = re.compile(r"\s\$|;")
+_BEHAVIOUR = re.compile(r"=.*\b[vi]\s*\(|'.*\b[vi]\s*\(|\{.*\b[vi]\s*\(", re.IGNORECASE)
+_COMMENT = re.compile(r"(?:\s\$|;).*")
 _NODES = {"r": 2, "c": 2, "l": 2, "v": 2, "i": 2, "k": 2, "f": 3, "h": 3, "e": 4, "g": 4,
           "d": 3, "b": 99, "m": 99, "q": 99, "j": 99, "z": 99, "x": 99}  # fmt: skip
 """Words behind a device's name at which no value can stand yet, unless it is `key=value`."""
@@ -98,6 +99,11 @@ class Parametrised:
     """For each token the first one that has its values at both probes: most likely the same."""
     prefix: str
 
+    @property
+    def changing(self) -> int:
+        """Parameters that most likely differ from each other."""
+        return len(set(self.twin))
+
     def name(self, token: int) -> str:
         return f"{self.prefix}{token}"
 
@@ -140,7 +146,7 @@ def parametrise(text: str, probes: Sequence[Sequence[str]]) -> Parametrised:
         raise Unfit("it has a control block")
     tokens: list[Token] = []
     lines = [HOLE.sub("", text.partition("\n")[0])]
-    for card in cards(text):
+    for card in cards(_COMMENT.sub("", text)):
         lines.append(_rewritten(card, tokens, prefix) if "\ue000" in card.text else card.text)
     values = [[token.value(fills) for token in tokens] for fills in probes]
     pairs = list(zip(*values, strict=True)) or [() for _ in tokens]
@@ -150,8 +156,7 @@ def parametrise(text: str, probes: Sequence[Sequence[str]]) -> Parametrised:
 
 def _rewritten(card: Card, tokens: list[Token], prefix: str) -> str:
     """The card with names for its tokens, which are added to `tokens`. Raises Unfit."""
-    comment = _COMMENT.search(card.text)
-    text = card.text[: comment.start()] if comment else card.text
+    text = card.text
     word = text.split(maxsplit=1)[0].lower() if text.strip() else ""
     if HOLE.search(word) or (word[:1] not in _NODES and word not in _CARDS):
         raise Unfit(f"a value changes in: {_plain(card.text)}")
@@ -170,7 +175,7 @@ def _rewritten(card: Card, tokens: list[Token], prefix: str) -> str:
             text[start : match.end()],
             as_text=not (inside or counted),
             in_expression=inside and not whole,
-            cut=word[0] == "b",
+            cut=word[0] == "b" or (word[0] in "egrcl" and bool(_BEHAVIOUR.search(text))),
         )
         tokens.append(token)
         made += [text[end:start], name if inside else f"{{{name}}}"]

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 
-import numpy as np
 from m3eda_plugins.ngspice_alter import Assignment, assignments, is_binned
 from m3eda_plugins.ngspice_circuit import Circuit
 from m3eda_plugins.ngspice_compare import difference
@@ -14,7 +14,16 @@ from m3eda_plugins.ngspice_deck import Pass, prepare
 from m3eda_plugins.ngspice_expressions import number
 from m3eda_plugins.ngspice_parameters import HOLE, Unfit, marker, parametrise
 from m3eda_plugins.ngspice_prune import NotPruned, Pruner
-from m3eda_plugins.ngspice_ways import AlterWay, LoadedWay, ParameterWay, PrunedWay, TextWay, Way
+from m3eda_plugins.ngspice_texts import has_bins, included_names, includes_random, is_random
+from m3eda_plugins.ngspice_ways import (
+    AlterWay,
+    FilledWay,
+    LoadedWay,
+    ParameterWay,
+    PrunedWay,
+    TextWay,
+    Way,
+)
 
 from m3eda.design.types import Value
 from m3eda.simulate.types import Deck, SimulationFailed, Skeleton, Waveforms
@@ -26,6 +35,9 @@ CLOSE = 1e-7
 """By how much they may where the user has not asked for more."""
 
 _PROOFS = 2
+_FEW = 100
+"""Parameters set one by one in less time than their text is loaded in; each costs the more, the
+more there are: `python -m bench.engine` measures it."""
 _LARGE, _WORTH = 2000, 2.0
 """Lines of a library from which on it is pruned, and to what part of them."""
 
@@ -45,19 +57,23 @@ def proved_way(
 
     Raises OnlyCold.
     """
+    if is_random(deck):
+        return None  # they may come to nothing at the probes, and not at others
     try:
         one = _marked_pass(deck, skeleton, options)
         text = TextWay(circuit, options)
         if pruned := _pruned_way(one, deck, skeleton, circuit, text):
             return pruned
         plain = _plain(deck, skeleton, text, _PROOFS)
-        way = _loaded_way(one, plain, circuit, strict=strict)
-        if way is not None and not text.may_be_random(deck):
-            way.seed = 0
-        return way
     except (Unfit, SimulationFailed):
         circuit.drop()
         return None
+    way = _loaded_way(one, plain, circuit, strict=strict)
+    if way is None:
+        return _filled_way(one, plain, circuit)
+    if not includes_random(deck):
+        way.seed = 0
+    return way
 
 
 def _pruned_way(
@@ -68,7 +84,9 @@ def _pruned_way(
         pruner = Pruner(skeleton.text(skeleton.probes[0]))
         if pruner.lines < _LARGE or pruner.saves < _WORTH:
             return None
-        ((probe, plain),) = _plain(deck, skeleton, text, 1)
+        # a switch of random numbers may be off at one probe
+        count = _PROOFS if includes_random(deck) else 1
+        (probe, plain), *_ = _plain(deck, skeleton, text, count)
         way = PrunedWay(circuit, pruner, one)
         return way if difference(plain, way.run(probe)) <= EXACT else None
     except (NotPruned, SimulationFailed):
@@ -76,18 +94,33 @@ def _pruned_way(
         return None
 
 
+def _filled_way(one: Pass, plain: _Plain, circuit: Circuit) -> FilledWay | None:
+    try:
+        way = FilledWay(circuit, one)
+        found = [way.run(probe) for probe, _ in plain]
+    except SimulationFailed:
+        circuit.drop()
+        return None
+    return way if _apart([each for _, each in plain], found) == 0.0 else None
+
+
 def _loaded_way(one: Pass, plain: _Plain, circuit: Circuit, *, strict: bool) -> LoadedWay | None:
-    """Raises Unfit, SimulationFailed."""
+    """A way to keep the circuit loaded, where it is right and faster than loading the text."""
     probes = [probe for probe, _ in plain]
     assert probes[0].skeleton is not None
-    way = ParameterWay(circuit, parametrise(one.text, probes[0].skeleton.probes), one)
-    found = [way.run(probe) for probe in probes]
-    if lines := circuit.standins():
-        way = ParameterWay(circuit, way.netlist.with_lines(lines), one)
+    try:
+        way = ParameterWay(circuit, parametrise(one.text, probes[0].skeleton.probes), one)
         found = [way.run(probe) for probe in probes]
+        if lines := circuit.standins():
+            way = ParameterWay(circuit, way.netlist.with_lines(lines), one)
+            found = [way.run(probe) for probe in probes]
+    except (Unfit, SimulationFailed):
+        circuit.drop()
+        return None
     if _apart([each for _, each in plain], found) > EXACT:
         return None
-    return way if strict else _alter_way(way, probes) or way
+    altered = None if strict else _alter_way(way, probes)
+    return altered or (way if way.netlist.changing <= _FEW else None)
 
 
 def _plain(deck: Deck, skeleton: Skeleton, text: TextWay, count: int) -> _Plain:
@@ -127,8 +160,8 @@ def _alter_way(way: ParameterWay, probes: Sequence[Deck]) -> AlterWay | None:
     """The way by `alter`, where it gives what `way` gives: at the probes, between them, and at
     the first again. `way` is loaded."""
     try:
-        assigned = assignments(way.netlist)
-        if is_binned(assigned, way.circuit.models()):
+        assigned = assignments(way.netlist, included_names(probes[0]))
+        if is_binned(assigned, way.circuit.models(), bins=has_bins(probes[0])):
             return None
         exact = []
         decks = _more(probes)
@@ -165,7 +198,7 @@ def _are_set(way: LoadedWay, assigned: Sequence[Assignment], values: Sequence[st
     for each in assigned:
         data = way.circuit.library.data(each.name.encode())
         wanted = number(each.text(values, numbers))
-        if data is None or data.size != 1 or not np.isclose(data[0].real, wanted, 1e-12, 0.0):
+        if data is None or data.size != 1 or not math.isclose(data[0].real, wanted, rel_tol=EXACT):
             return False
     return True
 

@@ -16,10 +16,10 @@ from m3eda_plugins.ngspice_circuit import Circuit
 from m3eda_plugins.ngspice_library import Library
 from m3eda_plugins.ngspice_parameters import Unfit
 from m3eda_plugins.ngspice_proof import proved_way
-from m3eda_plugins.ngspice_ways import FINAL, TextWay, Way
+from m3eda_plugins.ngspice_ways import TextWay, Way
 
 from m3eda.design.types import Value
-from m3eda.simulate.types import Deck, OnlyCold, SimulationFailed, Waveforms
+from m3eda.simulate.types import Deck, OnlyCold, SimulationFailed, State, Waveforms
 
 _REMEMBERED = 256
 """Skeletons whose proof is remembered."""
@@ -70,7 +70,7 @@ class NgspiceSession:
                 pass
             except SimulationFailed as failure:
                 self._circuit.drop()
-                if failure.state in FINAL or self.broken:
+                if failure.state is State.NO_CONVERGENCE or self.broken:
                     raise
         self._leave()
         found: Waveforms = self._text.run(deck)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 
 from m3eda_plugins.ngspice_alter import Assignment
@@ -13,20 +12,14 @@ from m3eda_plugins.ngspice_expressions import number
 from m3eda_plugins.ngspice_parameters import HOLE, Parametrised
 from m3eda_plugins.ngspice_prune import Pruner
 from m3eda_plugins.ngspice_readout import Reader
+from m3eda_plugins.ngspice_texts import includes_random, is_random, stays
 
 from m3eda.design.types import Value
-from m3eda.simulate.files import included_files
 from m3eda.simulate.types import Deck, OnlyCold, SimulationFailed, State, Waveforms
 
 FINAL = (State.NO_CONVERGENCE, State.CRASH)
 """What another way, or other vectors, would not say better."""
 
-_RANDOM = re.compile(
-    r"\b(?:a?gauss|a?unif|rnd|[su]nif|poisson)\s*\(|\btr(?:noise|random)\b"
-    r"|^(?!\s*\.model\b).*\blimit\s*\(",
-    re.IGNORECASE | re.MULTILINE,
-)
-_STAYS = re.compile(r"^\s*\.opt\w*\s.*\binterp\b", re.IGNORECASE | re.MULTILINE)
 _ITS_OWN = "its random numbers are not those of a process of its own"
 
 
@@ -36,15 +29,16 @@ class TextWay:
     def __init__(self, circuit: Circuit, options: Mapping[str, Value]) -> None:
         self._circuit = circuit
         self._options = options
-        self._looked_at: tuple[object, bool] = (None, False)
 
     def run(self, deck: Deck) -> Waveforms:
         """Load the deck and run it; where that fails, again with all vectors, to say why.
 
         Raises SimulationFailed, and OnlyCold for what a process of its own alone does right.
         """
-        if _STAYS.search(deck.text):
-            raise OnlyCold(".option interp would stay on for other decks")
+        if stays(deck):
+            raise OnlyCold(
+                "its commands, .option interp or LTRA models would stay on for other decks"
+            )
         try:
             return self._run(deck, only_wanted=True)
         except SimulationFailed as failure:
@@ -60,24 +54,13 @@ class TextWay:
     def _run(self, deck: Deck, *, only_wanted: bool) -> Waveforms:
         passes = prepare(deck, self._options, in_process=True, only_wanted=only_wanted)
         found: Waveforms = waveforms(deck, [self._ran(one, deck) for one in passes])
-        if only_wanted and self.may_be_random(deck):
+        if only_wanted and (is_random(deck) or includes_random(deck)):
             self._circuit.begin(seed=self._circuit.library.seed + 1)
             self._circuit.library.command("reset")
             again = waveforms(deck, [self._circuit.run(passes[-1], deck.text)])
             if len(passes) > 1 or difference(found, again):
                 raise OnlyCold(_ITS_OWN)
         return found
-
-    def may_be_random(self, deck: Deck) -> bool:
-        """Whether it, or a file it includes, speaks of random numbers; they may come to nothing."""
-        if _RANDOM.search(deck.text):
-            return True
-        key = (deck.files, deck.contents)
-        if key != self._looked_at[0]:
-            files = dict.fromkeys(inner for path in deck.files for inner in included_files(path))
-            texts = (path.read_text(errors="replace") for path in files if path.is_file())
-            self._looked_at = key, any(map(_RANDOM.search, texts))
-        return self._looked_at[1]
 
     def _ran(self, one: Pass, deck: Deck) -> Ran:
         self._circuit.load(one.text.splitlines())
@@ -95,21 +78,35 @@ class Way:
         """Another circuit takes the place of its own."""
 
 
-class PrunedWay(Way):
-    """Loads every deck with what it uses of its libraries in their place."""
+class FilledWay(Way):
+    """Loads the text of every deck, which was prepared but for its fills."""
 
-    def __init__(self, circuit: Circuit, pruner: Pruner, one: Pass) -> None:
+    def __init__(self, circuit: Circuit, one: Pass) -> None:
         """`one` has its holes marked."""
         self._circuit = circuit
-        self._pruner = pruner
         self._pass = one
         self._reader = Reader(circuit, one)
 
     def run(self, deck: Deck) -> Waveforms:
         text = HOLE.sub(lambda match: deck.fills[int(match[1])], self._pass.text)
-        self._circuit.load(self._pruner.netlist(text))
+        self._circuit.load(self._netlist(text))
         found: Waveforms = self._reader.run(deck)
         return found
+
+    def _netlist(self, text: str) -> list[str]:
+        return text.splitlines()
+
+
+class PrunedWay(FilledWay):
+    """Loads every deck with what it uses of its libraries in their place."""
+
+    def __init__(self, circuit: Circuit, pruner: Pruner, one: Pass) -> None:
+        super().__init__(circuit, one)
+        self._pruner = pruner
+
+    def _netlist(self, text: str) -> list[str]:
+        lines: list[str] = self._pruner.netlist(text)
+        return lines
 
 
 class LoadedWay(Way):
@@ -184,10 +181,10 @@ class AlterWay(LoadedWay):
         super().__init__(circuit, netlist, one)
         self._assigned = tuple(assigned)
         self._reckons = any(each.token is None for each in assigned)
-        self._reached = [
-            [n for n, each in enumerate(self._assigned) if token in each.tokens]
-            for token in range(len(base))
-        ]
+        self._reached: list[list[int]] = [[] for _ in base]
+        for n, each in enumerate(self._assigned):
+            for token in each.tokens:
+                self._reached[token].append(n)
         self._first = list(base)
         self._altered = False
 

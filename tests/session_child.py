@@ -21,7 +21,6 @@ GOOD = Deck(
     vectors=("v(out)",),
     device_values=("@m1[gm]",),
 )
-MORE = {"hidden command": "r1 in 0 1k\n*#quit\n.op\n"}
 
 
 def fingerprint(waveforms: Waveforms) -> list[str]:
@@ -47,8 +46,7 @@ def told(folder: Path, text: str) -> dict[str, object]:
 
 
 def main(folder: Path) -> None:
-    texts = {name: text for name, (text, _, _) in FAILURES.items()} | MORE
-    for number, (name, text) in enumerate(texts.items()):
+    for number, (name, (text, _, _)) in enumerate(FAILURES.items()):
         place = folder / str(number)
         place.mkdir()
         child = os.fork()

@@ -205,3 +205,14 @@ def test_ngspice_writes_the_same_in_both_forms(tmp_path):
     for one, other in zip(read["binary"], read["ascii"], strict=True):
         assert one.names == other.names
         np.testing.assert_allclose(one.data.real, other.data.real, rtol=1e-14)
+
+
+def test_a_plot_without_variables(tmp_path):
+    """As ngspice writes the poles of a circuit that has none; what follows it is read."""
+    path = tmp_path / "a.raw"
+    empty = header("Pole-Zero Analysis", "real", 1, []) + b"Binary:\n"
+    last = header("Operating Point", "real", 1, ["v(a)\tvoltage"]) + binary(np.array([[1.5]]))
+    path.write_bytes(empty + last)
+    first, second = read_raw(path)
+    assert first.names == ()
+    assert second.data.tolist() == [[1.5]]

@@ -295,7 +295,12 @@ def test_contents_follow_the_disk_but_not_at_every_look(tmp_path):
     inner.write_text("* one\n")
     outer.write_text('.include "inner.lib"\n')
     now = [0.0]
-    contents = Contents(0.5, lambda: now[0])
+
+    def clock():
+        now[0] += 0.1
+        return now[0]
+
+    contents = Contents(0.5, clock)
     first = contents.of((outer,))
     inner.write_text("* another\n")
     assert contents.of((outer,)) == first
@@ -305,6 +310,17 @@ def test_contents_follow_the_disk_but_not_at_every_look(tmp_path):
     inner.write_text("* one\n")
     now[0] = 1.2
     assert contents.of((outer,)) == first
+
+
+def test_contents_that_are_quickly_hashed_are_looked_at_often(tmp_path):
+    file = tmp_path / "models.lib"
+    file.write_text("* one\n")
+    now = [0.0]
+    contents = Contents(0.5, lambda: now[0])
+    first = contents.of((file,))
+    file.write_text("* another\n")
+    now[0] = 1e-3
+    assert contents.of((file,)) != first
 
 
 def test_a_deck_says_what_its_files_hold(tmp_path):

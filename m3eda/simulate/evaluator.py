@@ -19,11 +19,11 @@ from m3eda.simulate.executor import Executor, Outcome, Task
 from m3eda.simulate.files import content_hash
 from m3eda.simulate.measurer import Measured, Measurer
 from m3eda.simulate.render import Renderer
-from m3eda.simulate.runner import LADDER, RELAXED, Runner
+from m3eda.simulate.runner import LADDER, RELAXED, Runner, keep
 from m3eda.simulate.spent import Spent
 from m3eda.simulate.threads import Inline, Threads
 from m3eda.simulate.trial import CornerResult
-from m3eda.simulate.types import Deck, Simulator, State
+from m3eda.simulate.types import Deck, SimulationFailed, Simulator, State
 
 __all__ = ["LADDER", "Evaluator", "Store"]
 
@@ -90,6 +90,8 @@ class Evaluator:
     """The simulator's version, part of the key of a stored simulation."""
     cache: SharedStore | None = None
     make_executor: Callable[[Design], Executor] | None = None
+    setup: str = ""
+    """What the simulator reads besides decks, such as a start file; part of the key."""
     mode: str = ""
     """The way of simulating, where two ways differ in the last digits; part of the key."""
     spent: Spent = field(default_factory=Spent)
@@ -107,6 +109,7 @@ class Evaluator:
                 self.design.simulator.name,
                 self.version,
                 self.mode,
+                *([self.setup] if self.setup else []),
                 sorted(self.design.simulator.options.items()),
                 [content_hash(path) for path in self.design.plugins],
             ]
@@ -116,6 +119,9 @@ class Evaluator:
             [self.design.simulator.timeout, policy.retries, list(policy.ladder)]
         )
         self._policy_hash = hashlib.sha256(self._policy.encode()).hexdigest()[:16]
+        self._values_used = {
+            name: self._measurer.values_used(name) for name in self.design.testbenches
+        }
         self._digests = {name: self._begun_digest(name) for name in ("", *self.design.testbenches)}
         self._executor: Executor | None = None
         self._tasks: dict[int, _Part] = {}
@@ -144,6 +150,11 @@ class Evaluator:
                 runner = Runner(self.design, self.simulator, self.functions, self.keep_failed)
                 self._executor = Inline(runner) if self.jobs == 1 else Threads(runner, self.jobs)
         return self._executor
+
+    @property
+    def note(self) -> str:
+        """What the user should know of how simulations run; empty where all is as it should be."""
+        return getattr(self._executor, "note", "")
 
     def close(self) -> None:
         """End every process that simulates for this evaluator."""
@@ -239,6 +250,9 @@ class Evaluator:
                 store.add_simulation(key, part.deck.testbench, part.deck.corner, known)
         if found is not None:
             part.result = replace(found, runs=0)
+            if found.state is not State.COMPLETE:
+                failure = SimulationFailed(found.state, found.reason, found.log)
+                keep(self.keep_failed, part.deck, failure)
 
     def _wait(self, executor: Executor) -> None:
         """Wait for outcomes, and keep them."""
@@ -256,6 +270,9 @@ class Evaluator:
     def _keep(self, part: _Part, outcome: Outcome) -> None:
         self.spent.simulated(outcome)
         result, deck = outcome.result, part.deck
+        with self.spent.time("storing"):
+            if not self._renderer.is_current(deck):
+                return  # which contents the simulator has read is not known
         # what a longer time or other retries might change is kept apart
         fixed = result.runs == 1 and result.state not in RELAXED | {State.TIMEOUT}
         key = part.key if fixed else f"{part.key}+{self._policy_hash}"
@@ -323,6 +340,9 @@ class Evaluator:
         digest.update(deck.text.encode())
         digest.update(b"\0")
         digest.update(deck.contents.encode())
+        for name in self._values_used[deck.testbench]:
+            if name in deck.values:  # two sizings may have the same deck, and not these
+                digest.update(f"\0{name}={deck.values[name]!r}".encode())
         if self.mode and deck.skeleton is not None:
             # what is loaded decides the last digits
             digest.update(deck.skeleton.key.encode())

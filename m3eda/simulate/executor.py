@@ -1,4 +1,4 @@
-"""Where simulations run: the protocol of an executor, and the threads of this process.
+"""Where simulations run: the protocol of an executor, its tasks and their outcomes.
 
 An executor runs tasks, `width` at once, wherever it likes, and gives their outcomes as they come.
 The evaluator alone talks to it, from one thread.

@@ -34,22 +34,29 @@ def included_files(path: Path) -> tuple[Path, ...]:
     return tuple(found)
 
 
+_RARELY = 20
+"""Time between two looks, in times of what a look takes."""
+
+
 class Contents:
-    """Hashes of what sets of files hold, looked at anew once in `seconds` at the most."""
+    """Hashes of what sets of files hold, looked at anew once in `seconds` at the least, and as
+    often as looking takes a twentieth of the time at the most."""
 
     def __init__(self, seconds: float = 0.5, clock: Callable[[], float] = time.monotonic) -> None:
         self._seconds = seconds
         self._clock = clock
         self._known: dict[tuple[Path, ...], tuple[float, str]] = {}
+        """Of each set when it is to be looked at again, and the hash."""
 
     def of(self, files: tuple[Path, ...]) -> str:
         """Hash of what `files`, and all that these include, hold."""
         now = self._clock()
-        seen, known = self._known.get(files, (-math.inf, ""))
-        if now - seen < self._seconds:
+        due, known = self._known.get(files, (-math.inf, ""))
+        if now < due:
             return known
         digest = hashlib.sha256("".join(map(content_hash, files)).encode()).hexdigest()
-        self._known[files] = (now, digest)
+        took = self._clock() - now
+        self._known[files] = (now + min(self._seconds, _RARELY * took), digest)
         return digest
 
 

@@ -45,6 +45,12 @@ class Measurer:
         """Measures taken from `testbench`."""
         return list(self._by_testbench.get(testbench, ()))
 
+    def values_used(self, testbench: str) -> tuple[str, ...]:
+        """Names that expressions on `testbench` use: parameters, conditions, other measures."""
+        taken = self._by_testbench.get(testbench, ())
+        expressions = [self._expressions[name] for name in taken if name in self._expressions]
+        return tuple(sorted({name for each in expressions for name in each.names}))
+
     def measure(
         self, testbench: str, values: Mapping[str, Value], waveforms: Waveforms
     ) -> tuple[dict[str, float], dict[str, str]]:

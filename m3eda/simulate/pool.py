@@ -3,7 +3,8 @@
 A worker holds one circuit. There are more workers than run at once where a design has several
 circuits, each with its own loaded, as long as memory lasts. A worker that takes too long is killed
 with its process group and replaced; a deck that kills its worker is tried once more in a process
-of its own, without a session, and never a third time.
+of its own, without a session, and never a third time. A worker killed by SIGKILL was so from
+outside, and its deck is tried once more as it was.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import signal
 import time
 from collections import deque
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 from m3eda.simulate.executor import Outcome, Task
@@ -59,6 +61,8 @@ class Pool:
         self._selector = selectors.DefaultSelector()
         self._done: list[tuple[int, Outcome]] = []
         self._killers: set[str] = set()
+        self._unready: set[str] = set()
+        """Skeletons that a session does not make ready within the timeout."""
 
     def submit(self, task: Task) -> None:
         self._waiting.append(Attempt(task))
@@ -119,9 +123,12 @@ class Pool:
     def _following(self, worker: Worker) -> Attempt | None:
         """The next waiting task if `worker` has its circuit loaded: it will begin without delay."""
         first = self._waiting[0]
-        if first.task.circuit != worker.circuit or first.cold:
+        deck = first.task.deck
+        if first.task.circuit != worker.circuit or first.cold or deck.text in self._killers:
             return None
-        if len(first.task.deck.text) > _LONGEST_AHEAD:
+        if worker.asked[0].late:
+            return None  # what comes of it says how others of its circuit are run
+        if len(deck.text) > _LONGEST_AHEAD:
             return None
         return self._waiting.popleft()
 
@@ -146,6 +153,7 @@ class Pool:
 
     def _ask(self, worker: Worker, attempt: Attempt) -> None:
         worker.used = time.monotonic()
+        attempt.cold |= attempt.skeleton in self._unready
         with contextlib.suppress(OSError):  # it is dead: its connection will tell
             worker.ask(attempt)
 
@@ -164,6 +172,11 @@ class Pool:
         if reply.outcome is None:
             return
         attempt = worker.asked.popleft()
+        if not attempt.cold:
+            worker.ready.add(attempt.skeleton)
+        if attempt.late and reply.outcome.result.state is not State.TIMEOUT:
+            self._unready.add(attempt.skeleton)
+            self.note = f"{attempt.task.circuit}: {_UNREADY}"
         self._done.append((attempt.task.number, reply.outcome))
         if reply.broken:
             self._remove(worker)
@@ -182,10 +195,15 @@ class Pool:
         for worker in busy:
             if worker in self._workers and worker.asked and now - worker.began > self._timeout:
                 attempt = worker.asked.popleft()
-                seconds = self._recipe.design.simulator.timeout
-                reason = f"no result within {seconds:g} s"
+                first = attempt.skeleton not in worker.ready
                 self._remove(worker)
-                self._fail(attempt, SimulationFailed(State.TIMEOUT, reason))
+                if first and attempt.skeleton and not attempt.cold:
+                    # it may have taken the session all the time to find out how to run it
+                    attempt.late = attempt.cold = True
+                    self._waiting.appendleft(attempt)
+                    continue
+                reason = f"no result within {self._recipe.design.simulator.timeout:g} s"
+                self._fail(attempt, SimulationFailed(State.TIMEOUT, reason), attempt.deaths + 1)
 
     def _bury(self, worker: Worker) -> None:
         """A worker died: what it was at is tried once more, what waited behind it goes back."""
@@ -196,10 +214,13 @@ class Pool:
             return
         attempt.deaths += 1
         if attempt.deaths == 1:
+            # killed from outside it is not to blame: its result must be that of any other run
+            attempt.cold = code != -signal.SIGKILL
             self._waiting.appendleft(attempt)
             return
         self._killers.add(attempt.task.deck.text)
-        self._fail(attempt, SimulationFailed(State.CRASH, f"{_TWICE} ({_ended(code)})", log))
+        failure = SimulationFailed(State.CRASH, f"{_TWICE} ({_ended(code)})", log)
+        self._fail(attempt, failure, attempt.deaths)
 
     def _remove(self, worker: Worker) -> int:
         """End `worker`; what it had not begun waits again, in order."""
@@ -208,14 +229,16 @@ class Pool:
         self._waiting.extendleft(reversed(worker.asked))
         return worker.close(self._zygote)
 
-    def _fail(self, attempt: Attempt, failure: SimulationFailed) -> None:
+    def _fail(self, attempt: Attempt, failure: SimulationFailed, runs: int = 0) -> None:
+        """Give up `attempt`, which was run so many times."""
         deck = attempt.task.deck
         keep(self._recipe.keep_failed, deck, failure)
-        result = failed_result(self._recipe.design, deck, failure)
+        result = replace(failed_result(self._recipe.design, deck, failure), runs=runs)
         self._done.append((attempt.task.number, Outcome(result)))
 
 
 _TWICE = "the simulator's process died twice of this deck"
+_UNREADY = "not made ready in a session within the timeout: every simulation starts a process"
 
 
 def _ended(code: int) -> str:

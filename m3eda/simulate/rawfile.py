@@ -107,7 +107,7 @@ def _binary(
         following = (
             match.start()
             for match in _NEXT_PLOT.finditer(buffer, start)
-            if (match.start() - start) % (kind.itemsize * count) == 0
+            if (match.start() - start) % (kind.itemsize * count or 1) == 0
         )
         there = min(there, (next(following, len(buffer)) - start) // kind.itemsize)
     else:

@@ -185,6 +185,10 @@ class Renderer:
             self._frames[key] = frame
         return frame
 
+    def is_current(self, deck: Deck) -> bool:
+        """False where a file behind `deck` has changed since it was rendered."""
+        return self._contents.of(deck.files) == deck.contents
+
     def netlist(self, sizing: Sizing) -> str:
         """The sized netlist that is handed over: the design's `netlist`, else the first
         testbench's deck, at nominal conditions."""

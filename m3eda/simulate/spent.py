@@ -7,16 +7,7 @@ from dataclasses import dataclass, field
 
 from m3eda.simulate.executor import Outcome
 
-WORDS = {
-    "simulator": "simulator (wall time of all simulations)",
-    "analysis": "of it processor time of the simulator",
-    "measuring": "measuring",
-    "rendering": "rendering",
-    "storing": "ledger and cache",
-    "agent": "agent",
-    "waiting": "waiting for simulations",
-}
-"""What is counted, in the order it is told."""
+COUNTED = ("simulator", "analysis", "measuring", "rendering", "storing", "agent", "waiting")
 
 
 @dataclass
@@ -27,7 +18,7 @@ class Spent:
     `rendering`, `storing`, `agent` and `waiting` are this process's own, one after the other.
     """
 
-    seconds: dict[str, float] = field(default_factory=lambda: dict.fromkeys(WORDS, 0.0))
+    seconds: dict[str, float] = field(default_factory=lambda: dict.fromkeys(COUNTED, 0.0))
     simulations: int = 0
     """Simulations that were run, retries apart."""
     running: set[str] = field(default_factory=set)

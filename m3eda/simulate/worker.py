@@ -147,15 +147,16 @@ def _limit_memory(memory: int) -> None:
 def zygote(descriptor: int) -> None:
     """Serve forks over the socket `descriptor` until its other end is closed."""
     control = socket.socket(fileno=descriptor)
-    connection = Connection(os.dup(descriptor))
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    recipe, memory = pickle.loads(connection.recv_bytes())
-    try:
-        runner = _prepared(recipe)
-    except M3edaError as error:
-        connection.send_bytes(pickle.dumps(error))
-        return
-    connection.send_bytes(READY)
+    # closed before the first fork: held by a worker, it would hide this process's death
+    with Connection(os.dup(descriptor)) as connection:
+        recipe, memory = pickle.loads(connection.recv_bytes())
+        try:
+            runner = _prepared(recipe)
+        except M3edaError as error:
+            connection.send_bytes(pickle.dumps(error))
+            return
+        connection.send_bytes(READY)
     gc.freeze()  # what is there now is shared with every fork, and never garbage
     folders: dict[int, str] = {}
     try:
@@ -197,8 +198,10 @@ def _serve(control: socket.socket, runner: Runner, memory: int, folders: dict[in
             pid = int.from_bytes(message[1:9], "little")
             _kill(pid)
             folders.pop(pid, None)
-            _, status = os.waitpid(pid, 0)
-            code = os.waitstatus_to_exitcode(status)
+            code = -int(signal.SIGKILL)
+            with contextlib.suppress(ChildProcessError):  # a child of a zygote before this one
+                _, status = os.waitpid(pid, 0)
+                code = os.waitstatus_to_exitcode(status)
             control.sendall(code.to_bytes(8, "little", signed=True))
 
 
@@ -220,7 +223,11 @@ def _child(descriptor: int, folder: str, runner: Runner, memory: int) -> None:
 
 def _to_file(folder: str) -> None:
     """What is printed past every callback goes to a file, for who asks why a worker died."""
-    output = os.open(os.path.join(folder, "worker.log"), os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+    flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND
+    try:
+        output = os.open(os.path.join(folder, "worker.log"), flags)
+    except OSError:  # the disk is full: what needs a file there will say so
+        output = os.open(os.devnull, flags)
     for stream in (1, 2):
         os.dup2(output, stream)
     os.close(output)

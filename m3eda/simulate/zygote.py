@@ -90,9 +90,10 @@ class Zygote:
         if process is None:
             return
         self._control.close()
-        self._ready = False
+        ready, self._ready = self._ready, False
         try:
-            process.wait(2.0)
+            # one that still imports has no workers, and hears nothing yet
+            process.wait(2.0 if ready else 0.0)
         except subprocess.TimeoutExpired:
             with contextlib.suppress(OSError):
                 os.killpg(process.pid, signal.SIGKILL)
@@ -140,11 +141,16 @@ class Attempt:
 
     task: Task
     deaths: int = 0
+    cold: bool = False
+    """A deck that killed the session's process is run in one of its own."""
+    late: bool = False
+    """True where a session took longer than it may, perhaps to make the circuit ready."""
 
     @property
-    def cold(self) -> bool:
-        """A deck that killed the session's process is run in one of its own."""
-        return self.deaths > 0
+    def skeleton(self) -> str:
+        """The key of what a session makes ready for it; empty where that is nothing."""
+        skeleton = self.task.deck.skeleton
+        return skeleton.key if skeleton is not None and skeleton.probes else ""
 
 
 @dataclass
@@ -159,6 +165,8 @@ class Worker:
     began: float = 0.0
     """When the first of `asked` began, by `time.monotonic`."""
     used: float = 0.0
+    ready: set[str] = field(default_factory=set)
+    """Skeletons of decks it has answered."""
     _heads: dict[tuple[str, str, str], int] = field(default_factory=dict)
 
     @classmethod
