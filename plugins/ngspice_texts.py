@@ -15,7 +15,8 @@ _REFERENCE = re.compile(
     re.IGNORECASE | re.MULTILINE,
 )
 _STAYS = re.compile(
-    r"^\s*(?:\.opt\w*\s.*\binterp\b|\*#|\.model\s+\S+\s+ltra\b)", re.IGNORECASE | re.MULTILINE
+    r"^\s*(?:\.opt\w*\s.*\binterp\b|\*#|\.if\b|\.model\s+\S+\s+ltra\b)",
+    re.IGNORECASE | re.MULTILINE,
 )
 _CONTROL = re.compile(r"^\s*\.control\b", re.IGNORECASE | re.MULTILINE)
 _RANDOM = re.compile(
@@ -34,8 +35,9 @@ _KEPT = 64
 def stays(deck: Deck) -> bool:
     """Whether it has what would stay on in the simulator for other decks.
 
-    `.option interp`; commands, in control blocks of its files or behind `*#`; lossy lines (LTRA),
-    of which ngspice 39 reads memory that it freed with the circuit before.
+    `.option interp`; commands, in control blocks of its files or behind `*#`; `.if`, after which
+    ngspice 39 keeps what later netlists do not use; lossy lines (LTRA), of which it reads memory
+    that it freed with the circuit before.
     """
     return bool(_STAYS.search(deck.text)) or any(
         _found(pattern.search, _references(deck), deck.contents) for pattern in (_STAYS, _CONTROL)

@@ -37,7 +37,7 @@ class TextWay:
         """
         if stays(deck):
             raise OnlyCold(
-                "its commands, .option interp or LTRA models would stay on for other decks"
+                "its commands, .option interp, .if or LTRA models would change other decks"
             )
         try:
             return self._run(deck, only_wanted=True)

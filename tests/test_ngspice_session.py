@@ -168,7 +168,6 @@ def test_examples_use_the_faster_ways(opened):
             NMOS,
             False,
         ),
-        ("m1 d g 0 0 nch w=HOLE l=1u\n.if (1)\nr9 d 0 1k\n.endif", NMOS, False),
         ("m1 d g 0 0 nch w=10u l=1u\nr9 d 0 HOLE", NMOS, True),
         ("m1 d g 0 0 nch w=10u l=1u\nr9 d 0 1k tc1=HOLE", NMOS, False),
         ("m1 d g 0 0 nch w=10u l=1u\ni9 d 0 dc HOLE", NMOS, True),
