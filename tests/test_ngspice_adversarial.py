@@ -25,6 +25,13 @@ from tests.session_child import GOOD, fingerprint
 
 pytestmark = pytest.mark.simulator
 
+
+@pytest.fixture(autouse=True)
+def _elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """BSIM3 and BSIM4 write what they complain of into the working directory."""
+    monkeypatch.chdir(tmp_path)
+
+
 WIDTH = "{min: 0.5e-6, max: 50e-6, scale: log}"
 OHMS = "{min: 100, max: 100e3, scale: log}"
 UNIT = "{min: 0, max: 1}"

@@ -34,13 +34,13 @@ def included_files(path: Path) -> tuple[Path, ...]:
     return tuple(found)
 
 
-_RARELY = 20
+_RARELY = 100.0
 """Time between two looks, in times of what a look takes."""
 
 
 class Contents:
     """Hashes of what sets of files hold, looked at anew once in `seconds` at the least, and as
-    often as looking takes a twentieth of the time at the most."""
+    often as looking takes a hundredth of the time at the most."""
 
     def __init__(self, seconds: float = 0.5, clock: Callable[[], float] = time.monotonic) -> None:
         self._seconds = seconds
