@@ -347,14 +347,10 @@ class Ledger:
     def _writing(self) -> Iterator[sqlite3.Connection]:
         with self._lock, self._storing():
             connection = self._open_connection()
-            connection.execute("BEGIN IMMEDIATE")
-            try:
+            connection.rollback()  # of what an interruption has left open, if any
+            with connection:  # commits, and rolls back where the body raises
+                connection.execute("BEGIN IMMEDIATE")
                 yield connection
-                connection.execute("COMMIT")
-            except BaseException:
-                if connection.in_transaction:
-                    connection.execute("ROLLBACK")
-                raise
 
     def _open_connection(self) -> sqlite3.Connection:
         if self._connection is None:

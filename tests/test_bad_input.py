@@ -336,11 +336,10 @@ ENDLESS = ".tran 1p 1000\n.ac dec 20 1 10meg"
 
 def test_a_netlist_that_never_ends(rc):
     changed(rc, ".ac dec 20 1 10meg", ENDLESS, "rc.cir.j2")
-    reached = ": the transient had reached t = "
-    for command, how_far in (("size", " (so failed"), ("check", reached)):
+    for command in ("size", "check"):
         done = m3eda(command, "design.yaml", "--timeout", "0.2", cwd=rc)
         assert only_line(done).startswith(
-            f"{rc}/rc.cir.j2: ac: timeout: no result within 0.2 s{how_far}"
+            f"{rc}/rc.cir.j2: ac: timeout: no result within 0.2 s: the transient had reached t = "
         )
         assert done.returncode == SIMULATOR
 

@@ -292,3 +292,11 @@ def test_a_file_that_is_no_ledger_is_set_aside(tmp_path):
     with Ledger(tmp_path) as ledger:
         assert ledger.salvaged
         assert ledger.segments() == []
+
+
+def test_a_transaction_that_an_interruption_left_open_is_no_obstacle(tmp_path):
+    with Ledger(tmp_path) as ledger:
+        ledger._connection.execute("BEGIN IMMEDIATE")
+        ledger.begin(Segment(0, "r", "c", "{}", "random", 1, "fake", 0.0))
+    with Ledger(tmp_path, read_only=True) as ledger:
+        assert len(ledger.segments()) == 1

@@ -349,14 +349,10 @@ class Cache:
 
 @contextlib.contextmanager
 def _transaction(connection: sqlite3.Connection) -> Iterator[None]:
-    connection.execute("BEGIN IMMEDIATE")
-    try:
+    connection.rollback()  # of what an interruption has left open, if any
+    with connection:  # commits, and rolls back where the body raises
+        connection.execute("BEGIN IMMEDIATE")
         yield
-        connection.execute("COMMIT")
-    except BaseException:
-        if connection.in_transaction:
-            connection.execute("ROLLBACK")
-        raise
 
 
 def _drop(connection: sqlite3.Connection, count: int) -> int:
