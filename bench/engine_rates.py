@@ -9,7 +9,6 @@ from __future__ import annotations
 import os
 import resource
 import statistics
-import subprocess
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -25,12 +24,12 @@ from m3eda_plugins.ngspice_names import canonical
 from bench.engine_circuits import Circuit, Point, any_points, plain_deck, points
 from bench.engine_loops import Arrays, Batch, Binding, LoopProcess, Way, split
 from bench.engine_process import descendants, processor_seconds
+from bench.ngspice_overhead import bare
 from m3eda.flow import Execution
 from m3eda.simulate.evaluator import Evaluator
 from m3eda.simulate.rawfile import read_raw
 from m3eda.simulate.types import State
 
-TIMEOUT = 120.0
 SUBPROCESS = "ngspice -b -r raw"
 _POINTS = 40
 _AGREE = {"reset": 1e-12, "alter": 1e-6, "load": 1e-12}
@@ -260,17 +259,7 @@ def _by_subprocess(some: Sequence[Point], folder: Path) -> Times:
     decks = [plain_deck(deck) for point in some for deck in point.decks.values()]
     began, before = time.perf_counter(), _children_seconds()
     for text in decks:
-        (folder / "deck.cir").write_text(text)
-        subprocess.run(
-            ["ngspice", "-b", "deck.cir", "-r", "out.raw"],
-            cwd=folder,
-            env={**os.environ, "OMP_THREAD_LIMIT": "1"},
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-            stdin=subprocess.DEVNULL,
-            timeout=TIMEOUT,
-            check=True,
-        )
+        bare(text, folder)
     return time.perf_counter() - began, _children_seconds() - before
 
 

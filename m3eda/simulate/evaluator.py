@@ -103,6 +103,11 @@ class Evaluator:
             point for each in self.design.testbenches.values() for point in each.at_points()
         )
         """Every run of the simulator that one corner takes."""
+        self._circuits = [
+            f"{testbench.label}@{corner.name}"
+            for corner in self.corners
+            for testbench in self._testbenches
+        ]
         self._recipe = json.dumps(
             [
                 __version__,  # another version may measure otherwise
@@ -209,19 +214,12 @@ class Evaluator:
             if sizing is None:
                 break
             ahead.append(_Pending(sizing, self._parts(sizing)))
-            for part, circuit in zip(ahead[-1].parts, self._circuits(), strict=True):
+            for part, circuit in zip(ahead[-1].parts, self._circuits, strict=True):
                 if part.result is None:
                     self._number += 1
                     self._tasks[self._number] = part
                     executor.submit(Task(self._number, part.deck, circuit))
         return bool(ahead)
-
-    def _circuits(self) -> list[str]:
-        return [
-            f"{testbench.label}@{corner.name}"
-            for corner in self.corners
-            for testbench in self._testbenches
-        ]
 
     def _parts(self, sizing: Sizing) -> list[_Part]:
         """The simulations of `sizing`, those that are known with their results."""
