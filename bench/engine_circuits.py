@@ -9,13 +9,13 @@ from itertools import chain
 from pathlib import Path
 
 import numpy as np
-from m3eda_plugins.ngspice_deck import cards
 from m3eda_plugins.ngspice_names import save_name, sources
 
 from bench.engine_loops import LoopDeck
 from m3eda.design.space import Space
 from m3eda.design.types import Sizing
 from m3eda.flow import Project
+from m3eda.simulate.cards import cards
 from m3eda.simulate.evaluator import Evaluator
 from m3eda.simulate.types import Deck
 

@@ -12,9 +12,10 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from m3eda_plugins.ngspice_circuit import SHOWN
-from m3eda_plugins.ngspice_deck import Card, cards
 from m3eda_plugins.ngspice_expressions import Value, compiled
 from m3eda_plugins.ngspice_parameters import Parametrised, Unfit
+
+from m3eda.simulate.cards import Card, cards
 
 _KEYS = {
     "m": ("w", "l", "m", "nf", "as", "ad", "ps", "pd", "nrd", "nrs"),

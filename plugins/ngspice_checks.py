@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING
 from m3eda_plugins.ngspice_names import canonical
 
 if TYPE_CHECKING:
-    from m3eda_plugins.ngspice_deck import Card
     from m3eda_plugins.ngspice_results import Result
+
+    from m3eda.simulate.cards import Card
 
 PORT = "write two voltage sources or more as `v1 in 0 dc 0 ac 1 portnum 1 z0 50`"
 

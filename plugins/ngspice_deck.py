@@ -7,7 +7,6 @@ a deck with `.meas` results from several analyses is run in several passes, each
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -17,33 +16,17 @@ from m3eda_plugins.ngspice_checks import fatal_ports
 from m3eda_plugins.ngspice_names import is_device_value, save_name, sources
 
 from m3eda.design.types import Value
+from m3eda.simulate.cards import Card, cards
 from m3eda.simulate.types import AnalysisKind, Deck, SimulationFailed, State
-from m3eda.units import NumberError, parse
 
 ECHO = "m3eda_"
 """Prefix of the `.meas` lines that repeat a result with all its digits."""
 
 _NOISE = ("onoise_spectrum", "inoise_spectrum", "onoise_total", "inoise_total")
 _NO_MEAS = ("noise", "sp")  # ngspice 39 dies of SIGSEGV at `.meas sp`
-_ANALYSIS = re.compile(r"\.(op|dc|ac|tran|noise|sp)(?:\s|$)", re.IGNORECASE)
 _MEAS = re.compile(r"\.meas(?:ure)?\s+(\w+)\s+(\S+)", re.IGNORECASE)
 _OPTION_KEY = re.compile(r"[A-Za-z]\w*")
 _OPTION_VALUE = re.compile(r"[^\s=]*")
-
-
-@dataclass(frozen=True)
-class Card:
-    """A card of the netlist, its continuation lines joined."""
-
-    text: str
-    first: int
-    """Index of its first line, from 0."""
-    last: int
-
-    @property
-    def kind(self) -> AnalysisKind | None:
-        match = _ANALYSIS.match(self.text)
-        return cast(AnalysisKind, match.group(1).lower()) if match else None
 
 
 @dataclass(frozen=True)
@@ -71,23 +54,6 @@ class Pass:
         return f"{self.stem}.raw"
 
 
-def cards(text: str) -> Iterator[Card]:
-    """The cards of a netlist, without its title, comments and blank lines."""
-    current: Card | None = None
-    for index, line in enumerate(text.splitlines()):
-        line = line.strip()
-        if index == 0 or not line or line.startswith("*"):
-            continue
-        if line.startswith("+") and current is not None:
-            current = Card(f"{current.text} {line[1:].strip()}", current.first, index)
-            continue
-        if current is not None:
-            yield current
-        current = Card(line, index, index)
-    if current is not None:
-        yield current
-
-
 def prepare(
     deck: Deck,
     options: Mapping[str, Value] | None = None,
@@ -106,29 +72,6 @@ def prepare(
     plan = _Plan(deck, netlist, dict(options or {}), in_process)
     plan.only_wanted |= only_wanted
     return tuple(plan.passes())
-
-
-def expected_points(card: Card) -> int | None:
-    """Points that an `.ac`, `.noise` or `.sp` card asks for, None where not in plain numbers."""
-    words = card.text.split()
-    scales = {"dec": 10.0, "oct": 2.0, "lin": 0.0}
-    at = next((i for i, word in enumerate(words) if word.lower() in scales), 0)
-    try:
-        number, low, high = (parse(word) for word in words[at + 1 : at + 4])
-        base = scales[words[at].lower()]
-        if not base:
-            return int(number)
-        return math.floor(number * math.log(high / low, base) + 1e-6) + 1
-    except (KeyError, NumberError, ValueError, ZeroDivisionError):
-        return None
-
-
-def stop_time(card: Card) -> float | None:
-    """Stop time of a `.tran` card in s, None where it is not a plain number."""
-    try:
-        return parse(card.text.split()[2])
-    except (IndexError, NumberError):
-        return None
 
 
 def option_text(options: Mapping[str, Value]) -> str:

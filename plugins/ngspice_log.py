@@ -6,8 +6,9 @@ import re
 from collections.abc import Callable, Iterable, Mapping
 
 from m3eda_plugins.ngspice_checks import PORT
-from m3eda_plugins.ngspice_deck import ECHO, cards
+from m3eda_plugins.ngspice_deck import ECHO
 
+from m3eda.simulate.cards import cards
 from m3eda.simulate.types import State
 
 _Found = tuple[State, str]

@@ -14,8 +14,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 
-from m3eda_plugins.ngspice_deck import Card, cards
-
+from m3eda.simulate.cards import Card, cards
 from m3eda.units import parse
 
 HOLE = re.compile("\ue000(\\d+)\ue001")

@@ -12,11 +12,12 @@ from dataclasses import dataclass
 
 import numpy as np
 from m3eda_plugins.ngspice_circuit import Circuit, Ran, waveforms
-from m3eda_plugins.ngspice_deck import Pass, stop_time
+from m3eda_plugins.ngspice_deck import Pass
 from m3eda_plugins.ngspice_log import meas_results, unrecognized
 from m3eda_plugins.ngspice_plots import LoadedPlot
 from m3eda_plugins.ngspice_results import COMPLEX, Result, invented, wanted_columns
 
+from m3eda.simulate.cards import stop_time
 from m3eda.simulate.types import Analysis, AnalysisKind, Deck, Waveforms
 
 _LAST_LINES = 20

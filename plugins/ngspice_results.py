@@ -9,10 +9,11 @@ from difflib import get_close_matches
 from typing import Any
 
 import numpy as np
-from m3eda_plugins.ngspice_deck import Card, Pass, cards, expected_points, stop_time
+from m3eda_plugins.ngspice_deck import Pass
 from m3eda_plugins.ngspice_names import canonical, is_device_value, is_port_parameter, sources
 from numpy.typing import NDArray
 
+from m3eda.simulate.cards import Card, cards, expected_points, stop_time
 from m3eda.simulate.rawfile import Plot
 from m3eda.simulate.signals import ELEMENTS
 from m3eda.simulate.types import Analysis, AnalysisKind, Deck

@@ -30,11 +30,11 @@ ROOMS = {
 
 ONLY_IN = {
     "yaml": ("m3eda/design", "plugins"),
-    "rich": ("m3eda/report", "m3eda/cli.py"),
+    "rich": ("m3eda/report", "m3eda/cli"),
     "subprocess": ("m3eda/simulate", "plugins"),
     "ctypes": ("m3eda/simulate", "plugins"),
     "torch": ("m3eda/policy", "m3eda/agents"),
-    "click": ("m3eda/cli.py", "m3eda/hookspecs.py"),
+    "click": ("m3eda/cli", "m3eda/hookspecs.py"),
 }
 """Library -> the only places that may import it."""
 
