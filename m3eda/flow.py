@@ -71,9 +71,10 @@ class Execution:
         factory = project.plugins.look_up("executors", self.executor)
         options = {"scheduler": self.scheduler, "licences": licences}
         given = {key: value for key, value in options.items() if value}
+        ahead = int(getattr(simulator, "ahead", 0)) if warm else 0
 
         def make(changed: Design) -> Executor:
-            recipe = Recipe(changed, tools, self.strict, self.cold, keep_failed)
+            recipe = Recipe(changed, tools, self.strict, self.cold, keep_failed, ahead)
             executor: Executor = factory(recipe, self.jobs, given)
             return executor
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import math
 import contextlib
+import math
 import os
 import signal
 import subprocess
@@ -297,3 +297,36 @@ def _running(pid):
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
     except OSError:
         return False
+
+
+def batches(make, design, points, ahead=8, **settings):
+    """Results, and how many decks the session knew of at each."""
+    batching = replace(design, simulator=SimulatorChoice("batching"))
+    results = run(make(batching, ahead=ahead, **settings), *points)
+    return results, [result.measures["pid"] for result in results]
+
+
+def test_a_session_hears_of_the_decks_to_come(make, design):
+    points = [5e3 + i for i in range(40)]
+    results, known = batches(make, design, points)
+    assert [r.measures["ratio"] for r in results] == pytest.approx(
+        [1e4 / (1e4 + p) for p in points]
+    )
+    assert max(known) > 4
+
+
+def test_decks_to_come_are_shared_out(make, design):
+    results, known = batches(make, design, [5e3 + i for i in range(60)], jobs=2)
+    assert all(result.state is State.COMPLETE for result in results)
+    assert 2 < max(known) <= 8
+
+
+def test_no_session_hears_of_more_than_it_makes_use_of(make, design):
+    _, known = batches(make, design, [5e3 + i for i in range(20)], ahead=0)
+    assert max(known) <= 2
+
+
+def test_a_session_that_does_not_want_to_hear(make, design):
+    points = [1e3, warm.DEAF, *(2e3 + i for i in range(5))]
+    results, _ = batches(make, design, points)
+    assert all(result.state is State.COMPLETE for result in results)

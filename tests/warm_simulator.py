@@ -8,6 +8,8 @@ from __future__ import annotations
 import os
 import signal
 import time
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from m3eda.design.functions import FunctionTable
@@ -17,8 +19,8 @@ from m3eda.plugins import Plugins
 from m3eda.simulate.types import Deck, OnlyCold, Session, SimulationFailed, State, Waveforms
 from tests.helpers import DividerSimulator
 
-SEGFAULT, HANG, DEADLY, FAILS, BROKEN, COLD, RAISES, DISK, HUNGRY, EXITS, LATE = (
-    1001.0, 1002.0, 1003.0, 1004.0, 1005.0, 1006.0, 1007.0, 1008.0, 1009.0, 1010.0, 1011.0,
+SEGFAULT, HANG, DEADLY, FAILS, BROKEN, COLD, RAISES, DISK, HUNGRY, EXITS, LATE, DEAF = (
+    1001.0, 1002.0, 1003.0, 1004.0, 1005.0, 1006.0, 1007.0, 1008.0, 1009.0, 1010.0, 1011.0, 1012.0,
 )  # fmt: skip
 
 
@@ -75,7 +77,35 @@ class DividerSession:
         return
 
 
+class BatchingDivider(WarmDivider):
+    ahead = 8
+
+    def open(self, rundir: Path, *, strict: bool) -> Session:
+        return BatchingSession(rundir)
+
+
+class BatchingSession(DividerSession):
+    """Tells with each result how many decks it knew of when it ran it."""
+
+    def __init__(self, rundir: Path) -> None:
+        super().__init__(rundir)
+        self._expected: list[Deck] = []
+
+    def expect(self, decks: Sequence[Deck]) -> None:
+        if any(deck.values["r1"] == DEAF for deck in decks):
+            raise KeyError("a defect of the plugin")
+        self._expected += decks
+
+    def run(self, deck: Deck) -> Waveforms:
+        known = len(self._expected)
+        if known:
+            assert self._expected.pop(0) == deck
+        time.sleep(0.002)  # more decks come meanwhile
+        waveforms = super().run(deck)
+        return replace(waveforms, meas={"pid": float(known)})
+
+
 def tools(design: Design) -> tuple[WarmDivider, FunctionTable]:
-    simulator = WarmDivider()
+    simulator = BatchingDivider() if design.simulator.name == "batching" else WarmDivider()
     simulator.name = design.simulator.name
     return simulator, Plugins([]).measures

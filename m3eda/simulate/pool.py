@@ -21,7 +21,7 @@ from pathlib import Path
 
 from m3eda.simulate.executor import Outcome, Task
 from m3eda.simulate.runner import Recipe, failed_result, keep
-from m3eda.simulate.types import SimulationFailed, State
+from m3eda.simulate.types import Deck, SimulationFailed, State
 from m3eda.simulate.zygote import Attempt, Worker, Zygote
 
 _GRACE = 1.0
@@ -33,6 +33,9 @@ _AHEAD = 2
 _LONGEST_AHEAD = 1 << 16
 """Characters of a netlist sent to a worker that is busy: it reads nothing yet, and what does not
 fit into the socket's buffer would keep this process waiting with it."""
+
+_ROOM = 1 << 16
+"""Bytes that the socket's buffer takes for certain, for requests that give new values only."""
 
 _MOST_WORKERS = 64
 _LEAST_MEMORY = 1 << 30
@@ -47,11 +50,9 @@ class Pool:
     workers cannot be made.
     """
 
-    depth = _AHEAD + 1
-    """Tasks worth submitting for each that runs at once."""
-
     def __init__(self, recipe: Recipe, jobs: int = 1, share: int = 0) -> None:
         self.width = jobs
+        self.depth = max(_AHEAD, recipe.ahead) + 1
         self.note = ""
         """Why simulations do not run in a session; empty where they do."""
         self._recipe = recipe
@@ -114,16 +115,21 @@ class Pool:
                 self._fail(attempt, SimulationFailed(State.CRASH, _TWICE))
                 continue
             self._ask(self._idle(attempt.task.circuit), attempt)
-        for worker in self._workers:
-            if worker.asked and len(worker.asked) < _AHEAD and self._waiting:
-                following = self._following(worker)
-                if following is not None:
-                    self._ask(worker, following)
+        busy = [worker for worker in self._workers if worker.asked]
+        while busy and self._waiting:
+            worker = min(busy, key=lambda each: len(each.asked))
+            following = self._following(worker)
+            if following is not None:
+                self._ask(worker, following)
+            else:
+                busy.remove(worker)
 
     def _following(self, worker: Worker) -> Attempt | None:
         """The next waiting task if `worker` has its circuit loaded: it will begin without delay."""
         first = self._waiting[0]
         deck = first.task.deck
+        if len(worker.asked) >= self._ahead(deck):
+            return None
         if first.task.circuit != worker.circuit or first.cold or deck.text in self._killers:
             return None
         if worker.asked[0].late:
@@ -131,6 +137,12 @@ class Pool:
         if len(deck.text) > _LONGEST_AHEAD:
             return None
         return self._waiting.popleft()
+
+    def _ahead(self, deck: Deck) -> int:
+        """Requests that a worker may hold, `deck` the last of them."""
+        if deck.skeleton is None:
+            return _AHEAD
+        return max(_AHEAD, min(self._recipe.ahead, _ROOM // (64 * (1 + len(deck.values)))))
 
     def _idle(self, circuit: str) -> Worker:
         """A worker with nothing to do: one that has `circuit`, else a new one, else the oldest."""

@@ -25,6 +25,7 @@ from m3eda.simulate.measurer import Measurer
 from m3eda.simulate.signals import VectorMissing
 from m3eda.simulate.trial import CornerResult
 from m3eda.simulate.types import (
+    BatchSession,
     Deck,
     OnlyCold,
     Session,
@@ -65,6 +66,8 @@ class Recipe:
     """Open no session."""
     keep_failed: Path | None = None
     """Where the first failed deck of each kind is kept."""
+    ahead: int = 0
+    """Decks that a session of the simulator makes use of hearing of early; 0 for none."""
 
     def build(self) -> Runner:
         """The runner, in this process. Raises PluginError, SimulatorMissing."""
@@ -149,6 +152,15 @@ class Runner:
             # a session that died of the deck may know no more; a process of its own says why
             self.attempt_begins()
         return self._cold(deck, spent)
+
+    def expect(self, decks: Sequence[Deck]) -> None:
+        """Tell the session of decks to come, where that is of use to it."""
+        if not isinstance(self.session, BatchSession):
+            return
+        try:
+            self.session.expect(decks)
+        except Exception as error:  # noqa: BLE001  a stranger's code; each deck is asked for anyway
+            self.note = f"simulator {self.design.simulator.name}: expect() raised {cause(error)}"
 
     def _warm(self, deck: Deck, spent: dict[str, float]) -> Waveforms | None:
         """What the session gives; None where there is none or it does not take the deck."""

@@ -188,8 +188,25 @@ class Session(Protocol):
 
 
 @runtime_checkable
+class BatchSession(Session, Protocol):
+    """A session that may simulate several decks at once, such as by a program that steps through
+    a table of parameters."""
+
+    def expect(self, decks: Sequence[Deck]) -> None:
+        """Hear, before a `run`, of decks that `run` will be asked for, in their order.
+
+        Not all of them need to come: the process may be given up before.
+        """
+        ...
+
+
+@runtime_checkable
 class WarmSimulator(Simulator, Protocol):
-    """A simulator that can keep circuits loaded; the engine uses it where it is offered."""
+    """A simulator that can keep circuits loaded; the engine uses it where it is offered.
+
+    One whose sessions are `BatchSession`s has an attribute `ahead` too: how many decks a session
+    is told of at most before it has answered the first.
+    """
 
     def open(self, rundir: Path, *, strict: bool) -> Session:
         """A session in this process, the only one it will have; its files go to `rundir`, the

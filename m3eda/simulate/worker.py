@@ -17,6 +17,7 @@ import signal
 import socket
 import sys
 import tempfile
+from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from multiprocessing.connection import Connection
@@ -110,22 +111,48 @@ def work(connection: Connection, runner: Runner, memory: int) -> None:
         runner.open(Path.cwd())
     except M3edaError as error:
         fault = error
-    heads: dict[int, Deck] = {}
-    while True:
-        try:
-            request: Request = pickle.loads(connection.recv_bytes())
-        except (EOFError, OSError):
-            return
+    queue = _Queue(connection, runner)
+    while (following := queue.next()) is not None:
+        request, deck = following
         current = request.number
-        reply = Reply(current, error=fault) if fault else _answer(request, runner, heads)
+        reply = Reply(current, error=fault) if fault else _answer(request, deck, runner)
         connection.send_bytes(pack(reply))
         if runner.broken:
             return
 
 
-def _answer(request: Request, runner: Runner, heads: dict[int, Deck]) -> Reply:
+class _Queue:
+    """What a worker has been asked and not yet done."""
+
+    def __init__(self, connection: Connection, runner: Runner) -> None:
+        self._connection = connection
+        self._runner = runner
+        self._heads: dict[int, Deck] = {}
+        self._waiting: deque[tuple[Request, Deck]] = deque()
+
+    def next(self) -> tuple[Request, Deck] | None:
+        """The next request and its deck; None where nobody asks any more.
+
+        The session hears of all that have come.
+        """
+        new: list[Deck] = []
+        try:
+            while not self._waiting or self._connection.poll(0):
+                request: Request = pickle.loads(self._connection.recv_bytes())
+                deck = deck_of(request, self._heads)
+                self._waiting.append((request, deck))
+                if not request.cold:
+                    new.append(deck)
+        except (EOFError, OSError):
+            return None
+        if new:
+            self._runner.expect(new)
+        return self._waiting.popleft()
+
+
+def _answer(request: Request, deck: Deck, runner: Runner) -> Reply:
     try:
-        outcome = runner.run(deck_of(request, heads), cold=request.cold)
+        outcome = runner.run(deck, cold=request.cold)
     except M3edaError as error:
         return Reply(request.number, error=error)
     except Exception as error:  # noqa: BLE001  a defect must reach the parent, whatever it is
