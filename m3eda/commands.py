@@ -150,8 +150,8 @@ def _heard(
     replayed = len(prepared.run.trials) <= prepared.run.replayed
     tally.add(trial, replayed=replayed)
     display.update(trial, tally.best, replayed=replayed)
-    told = {"design": prepared.run.design, "trial": trial}
-    prepared.project.plugins.call("trial_finished", lambda _: told)
+    for line in prepared.project.plugins.trial_finished(prepared.run.design, trial):
+        display.note(line)
     if options.stream:
         from m3eda.report.text import trial_json
 

@@ -6,6 +6,7 @@ They are caught in one place only, `m3eda.cli`.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import IntEnum
@@ -56,11 +57,24 @@ class Mistake:
         return f"{where}: {text}" if where else text
 
 
+_LOADERS = re.compile(r"^<frozen |[/\\]importlib[/\\]")
+"""Files of Python that import for others."""
+_SILENT = {"", "plugin_sources.py"}
+
+
 def cause(error: BaseException) -> str:
     """What a stranger's code raised, and where, on one line: `KeyError: 'r' (plug.py:6)`."""
     frames = extract_tb(error.__traceback__)
-    where = f" ({Path(frames[-1].filename).name}:{frames[-1].lineno})" if frames else ""
-    return f"{type(error).__name__}: {' '.join(str(error).split())}{where}"
+    while frames and _LOADERS.search(frames[-1].filename):
+        frames.pop()
+    at = Path(frames[-1].filename) if frames else Path()
+    where = f" ({at.name}:{frames[-1].lineno})" if at.name not in _SILENT else ""
+    try:
+        text = str(error)
+    except BaseException:  # noqa: BLE001  its own __str__ fails too
+        text = ""
+    words = " ".join("".join(c if c.isprintable() else " " for c in text).split())
+    return f"{type(error).__name__}{f': {words}' if words else ''}{where}"
 
 
 class DesignError(M3edaError):
@@ -77,6 +91,10 @@ class DesignError(M3edaError):
 
 class PluginError(M3edaError):
     """A plugin does not load, breaks the contract or claims a name that is taken."""
+
+
+class PluginWarning(UserWarning):
+    """A plugin that failed, or is odd, in one line; what does not need it goes on."""
 
 
 class SimulatorMissing(M3edaError):

@@ -22,6 +22,10 @@ if TYPE_CHECKING:
     from m3eda.simulate.trial import Trial
     from m3eda.simulate.types import Simulator
 
+API_VERSION = 1
+"""Version of the hooks. It grows where a plugin written for an older one would no longer work; a
+plugin says `m3eda_api = 1` for the one it was written for."""
+
 hookspec = pluggy.HookspecMarker("m3eda")
 hookimpl = pluggy.HookimplMarker("m3eda")
 

@@ -11,13 +11,14 @@ import contextlib
 import shutil
 import tempfile
 import time
+import warnings
 from collections.abc import Callable, Generator, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from m3eda import loop
 from m3eda.design.types import Design, Value
-from m3eda.errors import DesignError, Mistake
+from m3eda.errors import DesignError, Mistake, PluginWarning
 from m3eda.flow import FAILED, Execution, Prepared, Project, prepare
 from m3eda.loop import Change, Command, End, Stop
 from m3eda.result import Result
@@ -219,8 +220,8 @@ class Sizer:
             raise failure.located(self.design, self.run_dir / FAILED) from failure
         finally:
             self._seconds = time.monotonic() - self._started
-        told = {"design": self.design, "trial": trial}
-        self._prepared.project.plugins.call("trial_finished", lambda _: told)
+        for line in self._prepared.project.plugins.trial_finished(self.design, trial):
+            warnings.warn(line, PluginWarning, stacklevel=2)
         return trial
 
     def _command(self) -> Command | None:

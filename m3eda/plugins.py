@@ -1,197 +1,244 @@
-"""The plugin manager: collects what plugins register, and refuses what is wrong or doubled.
+"""The plugin manager: collects what plugins register, and names those that fail.
 
 Built-in simulators, agents, measures and technologies enter by the same entry-point group as any
-outsider's. `M3EDA_PLUGINS` restricts what loads: a comma-separated list of entry-point names, or
-empty for none.
+outsider's. A plugin that fails is a line of warning, and missing where it is needed; one that the
+design itself names is an error.
 """
 
 from __future__ import annotations
 
-import importlib.util
 import os
-import sys
-from collections.abc import Callable, Iterable, Mapping
-from importlib.metadata import EntryPoint, entry_points
+import traceback
+import warnings
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
-from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 import pluggy
 
 from m3eda import hookspecs
-from m3eda.errors import M3edaError, PluginError, cause
+from m3eda.errors import M3edaError, PluginError, PluginWarning, cause
+from m3eda.plugin_guard import PluginFault, guarded
+from m3eda.plugin_sources import GROUP, NOT_LOADED, Source, api_version, find, fingerprints, load
+from m3eda.plugin_table import Table
 
 if TYPE_CHECKING:
     from m3eda.design.functions import FunctionTable
     from m3eda.design.types import Design
+    from m3eda.simulate.trial import Trial
     from m3eda.simulate.types import Simulator
 
-GROUP = "m3eda"
+WORDS = {
+    "simulators": "simulator",
+    "agents": "agent",
+    "measures": "measure",
+    "technologies": "technology",
+    "executors": "executor",
+    "commands": "command",
+}
+"""What plugins register -> the word for one of it."""
+
+HOOKS = tuple(name for name, thing in vars(hookspecs).items() if hasattr(thing, "m3eda_spec"))
 
 
-class Table(dict[str, Any]):
-    """What plugins registered under one hook: name -> thing, with the owner of each name."""
+@dataclass
+class Plugin:
+    """A plugin that was found, and what came of it."""
 
-    def __init__(self, word: str) -> None:
-        super().__init__()
-        self.word = word
-        self.owners: dict[str, str] = {}
-
-    def register_for(self, owner: str) -> Callable[[str, Any], None]:
-        """The `register(name, thing)` callback handed to the plugin `owner`."""
-
-        def register(name: str, thing: Any) -> None:
-            if name in self:
-                raise PluginError(
-                    f"two plugins register the {self.word} '{name}': "
-                    f"{self.owners[name]} and {owner}; remove one of them"
-                )
-            self[name] = thing
-            self.owners[name] = owner
-
-        return register
-
-    def look_up(self, name: str) -> Any:
-        """The thing named `name`. Raises PluginError that lists the known names."""
-        if name not in self:
-            raise PluginError(f"no {self.word} is called '{name}' ({self.hint(name)})")
-        return self[name]
-
-    def hint(self, name: str) -> str:
-        """The nearest known name, else all of them."""
-        from m3eda.design.yamlfile import nearest  # PyYAML: not needed for `m3eda --help`
-
-        return nearest(name, self) or f"known: {', '.join(sorted(self)) or 'none'}"
+    source: Source
+    api: int | None = None
+    """The version of the hooks that it was written for; None where it did not load."""
+    hooks: tuple[str, ...] = ()
+    problems: list[str] = field(default_factory=list)
+    """Lines that name it and say what is wrong."""
 
 
 class Plugins:
-    """Every plugin of this process. Each table is filled when it is first asked for."""
+    """Every plugin of this process. Each table is filled when it is first asked for.
 
-    def __init__(self, files: Iterable[Path] = ()) -> None:
+    `files` are those that the design names. A plugin that fails is told as a PluginWarning, unless
+    `silent`. Raises PluginError where one of `files` fails, or M3EDA_PLUGINS is wrong.
+    """
+
+    def __init__(self, files: Iterable[Path] = (), *, silent: bool = False) -> None:
         self.manager = pluggy.PluginManager(GROUP)
         self.manager.add_hookspecs(hookspecs)
-        self._names: dict[Any, str] = {}
+        self.found: dict[str, Plugin] = {}
+        """Every plugin by how messages name it, those that failed included."""
+        self.odd: list[str] = []
+        """Lines on what is wrong with no single plugin."""
+        self._silent = silent
+        self._failed: list[str] = []
+        self._muted: set[str] = set()
         self._tables: dict[str, Table] = {}
-        for entry in self._chosen_entries():
-            self._add(self._load(entry), f"{entry.name} ({_distribution(entry)})")
-        for path in files:
-            self._add(_load_file(path), str(path))
-        try:
-            self.manager.check_pending()
-        except pluggy.PluginValidationError as error:
-            raise PluginError(self._unknown_hook(error.plugin)) from error
+        sources, odd = find(files)
+        for line in odd:
+            self.odd.append(line)
+            self._warn(line)
+        for source in sources:
+            self._add(Plugin(source))
 
     @property
     def names(self) -> list[str]:
-        return list(self._names.values())
+        """Of the plugins that loaded."""
+        return [name for name, _ in self.manager.list_name_plugin()]
 
     @property
     def simulators(self) -> Mapping[str, Any]:
-        return self._table("simulators", "simulator")
+        return self.table("simulators")
 
     @property
     def agents(self) -> Mapping[str, Any]:
-        return self._table("agents", "agent")
+        return self.table("agents")
 
     @property
     def measures(self) -> Mapping[str, Any]:
-        return self._table("measures", "measure")
+        return self.table("measures")
 
     @property
     def technologies(self) -> Mapping[str, Any]:
-        return self._table("technologies", "technology")
+        return self.table("technologies")
 
     @property
     def executors(self) -> Mapping[str, Any]:
-        return self._table("executors", "executor")
+        return self.table("executors")
 
     @property
     def versions(self) -> dict[str, str]:
-        """Of the installed distributions that bring plugins, m3eda itself apart."""
-        found = [entry.dist for entry in self._chosen_entries() if entry.dist is not None]
-        return {dist.name: dist.version for dist in found if dist.name != "m3eda"}
+        """Of what else can decide a result: installed distributions that bring plugins, m3eda
+        apart, whether or not they load; files of M3EDA_PLUGINS by their contents."""
+        return fingerprints(plugin.source for plugin in self.found.values())
+
+    @property
+    def files(self) -> list[Path]:
+        """The files of M3EDA_PLUGINS and of the design."""
+        sources = [plugin.source for plugin in self.found.values()]
+        return [source.file for source in sources if source.file is not None]
 
     def commands(self) -> list[Any]:
-        found: list[Any] = []
-        self.call("register_commands", lambda owner: {"register": found.append})
-        return found
+        return list(self.table("commands").values())
 
     def look_up(self, hook: str, name: str) -> Any:
         """What plugins registered under `hook` by that name. Raises PluginError."""
         return self.table(hook).look_up(name)
 
     def table(self, hook: str) -> Table:
-        table = getattr(self, hook)
-        assert isinstance(table, Table)
-        return table
+        """What plugins registered under `register_{hook}`.
 
-    def call(self, hook: str, arguments: Callable[[str], Mapping[str, Any]]) -> None:
-        """Call a hook on one plugin after the other, the oldest first, with `arguments(owner)`.
-
-        Raises PluginError that names the plugin whose code fails.
+        Raises PluginError where a plugin that the design names fails.
         """
-        for impl in getattr(self.manager.hook, hook).get_hookimpls():
-            owner = self._names[impl.plugin]
-            given = arguments(owner)
-            try:
-                impl.function(**{name: given[name] for name in impl.argnames})
-            except M3edaError:
-                raise
-            except Exception as error:  # a stranger's code may raise anything
-                raise PluginError(f"plugin {owner}: {hook} raised {cause(error)}") from error
-
-    def _table(self, hook: str, word: str) -> Table:
         if hook not in self._tables:
-            table = Table(word)
-            self.call(f"register_{hook}", lambda owner: {"register": table.register_for(owner)})
+            table = Table(WORDS[hook], self._failed)
+            for impl in self._implementations(f"register_{hook}"):
+                self._fill(table, hook, impl)
             self._tables[hook] = table
         return self._tables[hook]
 
-    def _add(self, plugin: Any, name: str) -> None:
+    def trial_finished(self, design: Design, trial: Trial) -> list[str]:
+        """Tell every plugin of a trial; gives a line on each that fails, and is told no more."""
+        lines = []
+        for impl in self._implementations("trial_finished"):
+            if impl.plugin_name in self._muted:
+                continue
+            given = _arguments(impl, {"design": design, "trial": trial})
+            try:
+                guarded(lambda: impl.function(**given), *_words("trial_finished"))  # noqa: B023
+            except PluginFault as fault:
+                self._muted.add(impl.plugin_name)
+                lines.append(f"plugin {impl.plugin_name}{fault}; it is not called again")
+        return lines
+
+    def _implementations(self, hook: str) -> list[pluggy.HookImpl]:
+        found: list[pluggy.HookImpl] = getattr(self.manager.hook, hook).get_hookimpls()
+        return found
+
+    def _fill(self, table: Table, hook: str, impl: pluggy.HookImpl) -> None:
+        """Have one plugin register; what it has registered counts where the hook returns."""
+        plugin = self.found[impl.plugin_name]
+        things: dict[str, Any] = {}
+
+        def register(*given: Any) -> None:
+            name, thing = given if hook != "commands" else (_name_of(*given), *given)
+            if not isinstance(name, str) or not name:
+                raise PluginFault(f": register_{hook} gave {name!r} (expected a name)")
+            if name in things:
+                raise PluginFault(f": register_{hook} registers '{name}' twice")
+            things[name] = thing
+
+        given = _arguments(impl, {"register": register})
+        words, key = _words(f"register_{hook}"), f"register_{hook} {plugin.source}"
         try:
-            self.manager.register(plugin, name)
-        except (pluggy.PluginValidationError, ValueError) as error:
-            raise PluginError(f"plugin {name}: {' '.join(str(error).split())}") from error
-        self._names[plugin] = name
+            guarded(lambda: impl.function(**given), *words, key)
+        except PluginFault as fault:
+            self._fail(plugin, fault)
+            return
+        for line in table.take(plugin.source, things):
+            plugin.problems.append(line)
+            self._warn(line)
 
-    def _unknown_hook(self, plugin: Any) -> str:
-        from m3eda.design.yamlfile import nearest
-
-        known = [name for name, thing in vars(hookspecs).items() if hasattr(thing, "m3eda_spec")]
-        wrong = [h.name for h in self.manager.get_hookcallers(plugin) or () if not h.has_spec()]
-        hint = nearest(wrong[0], known) or f"known: {', '.join(known)}"
-        return f"plugin {self._names[plugin]}: there is no hook '{wrong[0]}' ({hint})"
-
-    @staticmethod
-    def _chosen_entries() -> list[EntryPoint]:
-        found: dict[str, EntryPoint] = {}
-        for entry in entry_points(group=GROUP):
-            other = found.setdefault(entry.name, entry)
-            if other.value != entry.value:
-                raise PluginError(
-                    f"two plugins are called '{entry.name}': {_distribution(other)} and "
-                    f"{_distribution(entry)}; remove one of them"
-                )
-        chosen = os.environ.get("M3EDA_PLUGINS")
-        if chosen is None:
-            return list(found.values())
-        names = [name.strip() for name in chosen.split(",") if name.strip()]
-        missing = [name for name in names if name not in found]
-        if missing:
-            raise PluginError(
-                f"M3EDA_PLUGINS names {', '.join(missing)}, which is not installed "
-                f"(known: {', '.join(sorted(found))})"
-            )
-        return [found[name] for name in names]
-
-    @staticmethod
-    def _load(entry: EntryPoint) -> Any:
+    def _add(self, plugin: Plugin) -> None:
+        name = str(plugin.source)
+        if name in self.found:
+            self.found[f"{name} again"] = plugin
+            self._fail(plugin, PluginFault(" did not load: its distribution has two of this name"))
+            return
+        self.found[name] = plugin
         try:
-            return entry.load()
-        except (Exception, SystemExit) as error:  # a stranger's module may raise anything
-            raise PluginError(
-                f"plugin {entry.name} ({_distribution(entry)}) does not load: {cause(error)}"
-            ) from error
+            thing = load(plugin.source)
+            guarded(lambda: self._register(plugin, thing, name), *NOT_LOADED)
+        except PluginFault as fault:
+            self._fail(plugin, fault)
+
+    def _register(self, plugin: Plugin, thing: Any, name: str) -> None:
+        """Take the hooks of `thing`. Raises PluginFault where one of them is wrong."""
+        api = api_version(thing)
+        taken = self.manager.get_name(thing)
+        if taken is not None:
+            raise PluginFault(f" did not load: it is the same as plugin {taken}")
+        hooks = self._hooks(thing)
+        if not hooks and not plugin.source.of_design:
+            raise PluginFault(" implements no hook (is @hookimpl above its functions?)")
+        try:
+            self.manager.register(thing, name)
+        except pluggy.PluginValidationError as error:
+            if self.manager.get_name(thing) is not None:
+                self.manager.unregister(thing)  # an older pluggy leaves some hooks in place
+            raise PluginFault(f": {' '.join(str(error).split())}") from error
+        plugin.api, plugin.hooks = api, tuple(hooks)
+
+    def _hooks(self, thing: Any) -> list[str]:
+        """Names of the hooks that `thing` implements. Raises PluginFault for an unknown one."""
+        found = []
+        for name in dir(thing):
+            options = self.manager.parse_hookimpl_opts(thing, name)
+            if options is None:
+                continue
+            hook = options.get("specname") or name
+            if hook in HOOKS:
+                found.append(hook)
+            elif not options.get("optionalhook"):
+                from m3eda.design.yamlfile import nearest
+
+                hint = nearest(hook, HOOKS) or f"known: {', '.join(HOOKS)}"
+                raise PluginFault(f": there is no hook '{hook}' ({hint})")
+            if options.get("wrapper") or options.get("hookwrapper"):
+                raise PluginFault(f": {hook} is a wrapper, which m3eda does not call")
+        return found
+
+    def _fail(self, plugin: Plugin, fault: PluginFault) -> None:
+        line = f"plugin {plugin.source}{fault}"
+        if plugin.source.of_design:
+            raise PluginError(line) from fault
+        if os.environ.get("M3EDA_TRACEBACK") and not self._silent:
+            traceback.print_exception(fault)
+        plugin.problems.append(line)
+        self._failed.append(line)
+        self._warn(line)
+
+    def _warn(self, line: str) -> None:
+        if not self._silent:
+            warnings.warn(line, PluginWarning, stacklevel=2)
 
 
 def build_simulator(plugins: Plugins, design: Design) -> Simulator:
@@ -212,31 +259,26 @@ def tools(design: Design) -> tuple[Simulator, FunctionTable]:
 
     Raises PluginError, SimulatorMissing.
     """
-    plugins = Plugins(design.plugins)
+    plugins = Plugins(design.plugins, silent=True)
     simulator = build_simulator(plugins, design)
     simulator.available()
     return simulator, plugins.measures
 
 
-def _distribution(entry: EntryPoint) -> str:
-    return entry.dist.name if entry.dist else entry.value
+def _words(hook: str) -> tuple[str, str]:
+    """What follows a plugin's name where its hook raises, and where it hangs."""
+    return f": {hook} raised", f": {hook} takes"
 
 
-def _load_file(path: Path) -> ModuleType:
-    """Import a local plugin file. Raises PluginError."""
-    if not path.is_file():
-        raise PluginError(f"{path}: no such plugin file")
-    name = f"m3eda_local_{path.stem}"
-    spec = importlib.util.spec_from_file_location(name, path)
-    if spec is None or spec.loader is None:
-        raise PluginError(f"{path}: not a Python file")
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[name] = module
-    try:
-        spec.loader.exec_module(module)
-    except SyntaxError as error:
-        place = f"{path}:{error.lineno}:{error.offset}"
-        raise PluginError(f"{place}: does not load: {error.msg}") from error
-    except (Exception, SystemExit) as error:  # a stranger's module may raise anything
-        raise PluginError(f"{path}: does not load: {cause(error)}") from error
-    return module
+def _arguments(impl: pluggy.HookImpl, given: Mapping[str, Any]) -> dict[str, Any]:
+    """Those of `given` that a hook of a plugin asks for: it may leave some out."""
+    return {name: given[name] for name in impl.argnames if name in given}
+
+
+def _name_of(command: Any = None) -> str:
+    """Of a click command. Raises PluginFault for anything else."""
+    name = getattr(command, "name", None)
+    if not isinstance(name, str) or not callable(getattr(command, "main", None)):
+        kind = type(command).__name__
+        raise PluginFault(f": register_commands gave a {kind} (expected a click command)")
+    return name

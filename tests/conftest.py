@@ -5,15 +5,21 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
+from m3eda import plugin_guard
 from m3eda.cli import run
+from m3eda.plugins import Plugins
 from tests.helpers import CountingNgspice, changed, mount, write_rc
+from tests.plugin_site import GOOD, Site
 
 ROOT = Path(__file__).resolve().parent.parent
+
+Command = Callable[..., subprocess.CompletedProcess[str]]
 
 
 def shared_folder() -> Path | None:
@@ -78,10 +84,36 @@ def here(
     return command
 
 
+@pytest.fixture
+def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Site]:
+    """Installed plugins, first on the path: one of them is a simulator that works."""
+    Plugins(silent=True).table("measures")  # what is imported already hangs for no time limit
+    made = Site(tmp_path / "site")
+    made.install("good-sim", GOOD, called="good")
+    monkeypatch.syspath_prepend(str(made.folder))
+    monkeypatch.setenv("M3EDA_PLUGIN_TIMEOUT", "0.3")
+    monkeypatch.setattr(plugin_guard, "_hung", {})
+    before = set(sys.modules)
+    yield made
+    for name in set(sys.modules) - before:
+        if str(getattr(sys.modules[name], "__file__", "")).startswith(str(made.folder)):
+            del sys.modules[name]
+
+
+@pytest.fixture
+def sized(here: Command, site: Site) -> Command:
+    """Runs `m3eda size` on the working simulator."""
+
+    def command(*arguments: str) -> subprocess.CompletedProcess[str]:
+        return here("size", "design.yaml", "--simulator", "good", *arguments)
+
+    return command
+
+
 @pytest.fixture(autouse=True)
 def _clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     """Tests see neither the user's choice of plugins nor his colours nor his cache."""
-    for name in ("M3EDA_PLUGINS", "NO_COLOR", "FORCE_COLOR", "M3EDA_CACHE"):
+    for name in ("M3EDA_PLUGINS", "M3EDA_PLUGIN_TIMEOUT", "NO_COLOR", "FORCE_COLOR", "M3EDA_CACHE"):
         monkeypatch.delenv(name, raising=False)
     # what a test simulates must not depend on what ran before it
     monkeypatch.setenv("M3EDA_CACHE_SIZE", "0")

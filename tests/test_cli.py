@@ -260,7 +260,7 @@ def test_schema_is_a_json_schema(tmp_path):
 
 def test_plugins_lists_the_built_ins(tmp_path):
     done = m3eda("plugins", cwd=tmp_path)
-    assert "simulators: ngspice" in done.stdout
+    assert "simulators: ngspice, ngspice-batch" in done.stdout
     assert "trust-region" in done.stdout
 
 

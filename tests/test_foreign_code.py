@@ -6,48 +6,11 @@ import json
 
 import pytest
 
-from tests.helpers import m3eda, only_line, plugin, trials
+from tests.helpers import m3eda, only_line, plugin
 
 pytestmark = pytest.mark.simulator
 
 NOT_MET, BAD_INPUT, SIMULATOR, STORAGE, INTERRUPTED = 1, 2, 3, 4, 130
-
-HOOK = "from m3eda.hookspecs import hookimpl\n@hookimpl\n"
-
-PLUGINS = {
-    "raises": (
-        "raise RuntimeError('two\\nlines')",
-        "{plug}: does not load: RuntimeError: two lines (plug.py:1)",
-    ),
-    "is no Python": ("def broken(:", "{plug}:1:12: does not load: invalid syntax"),
-    "exits": ("import sys\nsys.exit(0)", "{plug}: does not load: SystemExit: 0 (plug.py:2)"),
-    "doubles a name": (
-        f"{HOOK}def register_agents(register):\n    register('random', None)\n",
-        "two plugins register the agent 'random': agents (m3eda) and {plug}; remove one of them",
-    ),
-    "has an unknown hook": (
-        f"{HOOK}def register_agent(register):\n    pass\n",
-        "plugin {plug}: there is no hook 'register_agent' (did you mean register_agents?)",
-    ),
-    "has an unknown argument": (
-        f"{HOOK}def register_agents(registrar):\n    pass\n",
-        "plugin {plug}: ",
-    ),
-    "fails to register": (
-        f"{HOOK}def register_measures(register):\n    raise ValueError('no')\n",
-        "plugin {plug}: register_measures raised ValueError: no (plug.py:4)",
-    ),
-}
-
-
-@pytest.mark.parametrize("name", PLUGINS)
-def test_a_plugin_that(rc, here, name):
-    text, line = PLUGINS[name]
-    plugin(rc, text)
-    done = here("size", "design.yaml")
-    assert only_line(done).startswith(line.replace("{plug}", str(rc / "plug.py")))
-    assert done.returncode == BAD_INPUT
-
 
 AGENT = """\
 from m3eda.hookspecs import hookimpl
@@ -181,16 +144,6 @@ def test_a_mended_simulator_is_asked_again(rc):
     assert m3eda(*command, cwd=rc).returncode == SIMULATOR
     plugin(rc, SIMULATOR_PLUGIN.format(fault="pass"))
     assert m3eda(*command, cwd=rc).returncode == 0
-
-
-def test_a_hook_that_fails_loses_no_trial(hopeless):
-    fault = "    if trial.number == 9:\n        raise RuntimeError('late')\n"
-    plugin(hopeless, f"{HOOK}def trial_finished(trial):\n{fault}")
-    done = m3eda("size", "design.yaml", cwd=hopeless)
-    plug = hopeless / "plug.py"
-    assert only_line(done) == f"plugin {plug}: trial_finished raised RuntimeError: late (plug.py:5)"
-    assert done.returncode == BAD_INPUT
-    assert len(trials(hopeless / "runs/rc")) == 10
 
 
 def test_a_traceback_is_there_for_plugin_authors(rc):

@@ -173,13 +173,15 @@ def test_ctrl_c_leaves_the_terminal_as_it_was(endless):
 
 def test_an_error_in_mid_run_leaves_the_terminal_as_it_was(rc):
     (rc / "plug.py").write_text(
-        "from m3eda.hookspecs import hookimpl\n@hookimpl\ndef trial_finished(trial):\n"
-        "    if trial.number == 9:\n        raise RuntimeError('late')\n"
+        "from m3eda.agents.random import Random\nfrom m3eda.hookspecs import hookimpl\n"
+        "class Late(Random):\n    def tell(self, trials):\n"
+        "        if trials[-1].number >= 9:\n            raise RuntimeError('late')\n"
+        "@hookimpl\ndef register_agents(register):\n    register('late', Late)\n"
     )
     changed(rc, "agent:", "plugins: [plug.py]\nagent:")
-    with terminal("size", "design.yaml", cwd=rc) as screen:
+    with terminal("size", "design.yaml", "--agent", "late", cwd=rc) as screen:
         assert screen.finish() == 2
         assert screen.sane
     assert HIDE in screen.text
     message = "".join(screen.lines[-3:])
-    assert message.endswith("trial_finished raised RuntimeError: late (plug.py:5)")
+    assert message.endswith("agent late: tell() raised RuntimeError: late (plug.py:6)")

@@ -24,6 +24,8 @@ class MeasureFunction:
     device_values: tuple[str, ...] = ()
     """Where set, the arguments are device names and these operating-point values of each are
     needed, such as ("vds", "vdsat")."""
+    analyses: tuple[str, ...] = ()
+    """Analyses that its signal arguments are taken from: of several, the first that is there."""
 
     @property
     def summary(self) -> str:
@@ -32,3 +34,9 @@ class MeasureFunction:
 
 
 FunctionTable = Mapping[str, MeasureFunction]
+
+
+def absence(table: Mapping[str, Any], name: str) -> str:
+    """Why `name` may be missing from a table of what plugins bring, such as one that failed."""
+    told = getattr(table, "absence", None)
+    return str(told(name)) if callable(told) else ""

@@ -7,7 +7,7 @@ import keyword
 from collections.abc import Iterable, Mapping
 
 from m3eda.design.expressions import CONSTANTS, MATH_FUNCTIONS, Expression
-from m3eda.design.functions import FunctionTable
+from m3eda.design.functions import FunctionTable, absence
 from m3eda.design.problems import Problems
 from m3eda.design.tokens import NOISE_VECTORS
 from m3eda.design.yamlfile import KeyPath, nearest
@@ -49,6 +49,7 @@ def check_calls(
         shift = problems.shift(path, expression.columns.get(name))
         if name not in functions and name not in MATH_FUNCTIONS:
             hint = nearest(name, {**functions, **MATH_FUNCTIONS}) or "see the list of measures"
+            hint = "; ".join(filter(None, [hint, absence(functions, name)]))
             problems.add(path, f"no function is called '{name}'", hint, shift=shift)
             continue
         function = functions[name].function if name in functions else MATH_FUNCTIONS[name]

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
+from m3eda.design.functions import absence
 from m3eda.design.problems import Problems
 from m3eda.design.schema import TechnologyEntry
 from m3eda.design.types import Technology
@@ -127,6 +128,7 @@ def _technology_file(
         return known[name]
     if not _is_path(name):
         hint = nearest(name, known) or f"known: {', '.join(sorted(known)) or 'none'}"
+        hint = "; ".join(filter(None, [hint, absence(known, name)]))
         problems.add(path, f"no technology is called '{name}'", hint)
         return None
     text = expanded(name, problems, path)

@@ -66,7 +66,8 @@ def measure(
     def make(function: Callable[..., float]) -> MeasureFunction:
         wrapped = function if device_values else _taking_signals(function, look_in)
         only = str(kinds[0]) if len(kinds) == 1 else ""
-        return MeasureFunction(function.__name__, wrapped, only, unit, device_values)
+        kept = ("op",) if device_values else kinds
+        return MeasureFunction(function.__name__, wrapped, only, unit, device_values, kept)
 
     return make
 

@@ -244,6 +244,9 @@ class _Watchdog:
             with contextlib.suppress(OSError, subprocess.TimeoutExpired):
                 process.stdin.close()
                 process.wait(1.0)
+        file, self._file, self._taken = self._file, None, set()
+        if file is not None:
+            file.close()
 
     def forget(self) -> None:
         """In a forked child: the parent's watchdog must not wait for the child's end too."""

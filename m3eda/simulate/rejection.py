@@ -18,7 +18,7 @@ from m3eda.simulate.signals import MeasureUndefined, Signal, Swept, Trace
 
 def _rejection(function: Callable[..., Any]) -> MeasureFunction:
     # `measure` would refuse numbers for waveforms
-    return MeasureFunction(function.__name__, function, "", "V/V")
+    return MeasureFunction(function.__name__, function, "", "V/V", analyses=RESPONSES)
 
 
 @_rejection
