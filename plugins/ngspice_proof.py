@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from dataclasses import replace
 
 from m3eda_plugins.ngspice_alter import Assignment, assignments, is_binned
 from m3eda_plugins.ngspice_circuit import Circuit
-from m3eda_plugins.ngspice_compare import difference
 from m3eda_plugins.ngspice_deck import Pass, prepare
 from m3eda_plugins.ngspice_expressions import number
 from m3eda_plugins.ngspice_parameters import HOLE, Unfit, marker, parametrise
@@ -24,15 +22,11 @@ from m3eda_plugins.ngspice_ways import (
     TextWay,
     Way,
 )
+from m3eda_plugins.probes import CLOSE, EXACT, Plain, between, plain_runs
 
 from m3eda.design.types import Value
+from m3eda.simulate.difference import difference
 from m3eda.simulate.types import Deck, SimulationFailed, Skeleton, Waveforms
-
-EXACT = 1e-12
-"""By how much two ways may differ that count as the same."""
-
-CLOSE = 1e-7
-"""By how much they may where the user has not asked for more."""
 
 _PROOFS = 2
 _FEW = 100
@@ -40,9 +34,6 @@ _FEW = 100
 more there are: `python -m bench.engine` measures it."""
 _LARGE, _WORTH = 2000, 2.0
 """Lines of a library from which on it is pruned, and to what part of them."""
-
-_Plain = list[tuple[Deck, Waveforms]]
-"""Decks, and what their text gives."""
 
 
 def proved_way(
@@ -64,7 +55,7 @@ def proved_way(
         text = TextWay(circuit, options)
         if pruned := _pruned_way(one, deck, skeleton, circuit, text):
             return pruned
-        plain = _plain(deck, skeleton, text, _PROOFS)
+        plain = plain_runs(deck, skeleton, text.run, _PROOFS)
     except (Unfit, SimulationFailed):
         circuit.drop()
         return None
@@ -86,7 +77,7 @@ def _pruned_way(
             return None
         # a switch of random numbers may be off at one probe
         count = _PROOFS if includes_random(deck) else 1
-        (probe, plain), *_ = _plain(deck, skeleton, text, count)
+        (probe, plain), *_ = plain_runs(deck, skeleton, text.run, count)
         way = PrunedWay(circuit, pruner, one)
         return way if difference(plain, way.run(probe)) <= EXACT else None
     except (NotPruned, SimulationFailed):
@@ -94,7 +85,7 @@ def _pruned_way(
         return None
 
 
-def _filled_way(one: Pass, plain: _Plain, circuit: Circuit) -> FilledWay | None:
+def _filled_way(one: Pass, plain: Plain, circuit: Circuit) -> FilledWay | None:
     try:
         way = FilledWay(circuit, one)
         found = [way.run(probe) for probe, _ in plain]
@@ -104,7 +95,7 @@ def _filled_way(one: Pass, plain: _Plain, circuit: Circuit) -> FilledWay | None:
     return way if _apart([each for _, each in plain], found) == 0.0 else None
 
 
-def _loaded_way(one: Pass, plain: _Plain, circuit: Circuit, *, strict: bool) -> LoadedWay | None:
+def _loaded_way(one: Pass, plain: Plain, circuit: Circuit, *, strict: bool) -> LoadedWay | None:
     """A way to keep the circuit loaded, where it is right and faster than loading the text."""
     probes = [probe for probe, _ in plain]
     assert probes[0].skeleton is not None
@@ -121,27 +112,6 @@ def _loaded_way(one: Pass, plain: _Plain, circuit: Circuit, *, strict: bool) -> 
         return None
     altered = None if strict else _alter_way(way, probes)
     return altered or (way if way.netlist.changing <= _FEW else None)
-
-
-def _plain(deck: Deck, skeleton: Skeleton, text: TextWay, count: int) -> _Plain:
-    """`count` decks at the probes, or between them where these fail, with what their text gives.
-
-    Raises Unfit where there are not so many.
-    """
-    found: _Plain = []
-    for fills in (*skeleton.probes, *_between(*skeleton.probes)):
-        probe = replace(deck, text=skeleton.text(fills), fills=fills)
-        with suppress(SimulationFailed):
-            found.append((probe, text.run(probe)))
-        if len(found) == count:
-            return found
-    raise Unfit("its probes give nothing")
-
-
-def _between(one: Sequence[str], other: Sequence[str]) -> list[tuple[str, ...]]:
-    """Fills from two probes by turns."""
-    pairs = [*zip(one, other, strict=True)]
-    return [tuple(pair[(n + shift) % 2] for n, pair in enumerate(pairs)) for shift in (0, 1)]
 
 
 def _marked_pass(deck: Deck, skeleton: Skeleton, options: Mapping[str, Value]) -> Pass:
@@ -183,9 +153,9 @@ def _alter_way(way: ParameterWay, probes: Sequence[Deck]) -> AlterWay | None:
 
 def _more(probes: Sequence[Deck]) -> list[Deck]:
     """The probes, and a deck between them."""
-    between = _between(probes[0].fills, probes[1].fills)
+    mixed = between(probes[0].fills, probes[1].fills)
     known = [probe.fills for probe in probes]
-    fills = next((each for each in between if each not in known), None)
+    fills = next((each for each in mixed if each not in known), None)
     skeleton = probes[0].skeleton
     if fills is None or skeleton is None:
         return [*probes]

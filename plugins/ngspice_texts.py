@@ -59,6 +59,11 @@ def has_bins(deck: Deck) -> bool:
     return bool(_BIN.search(deck.text)) or _found(_BIN.search, _references(deck), deck.contents)
 
 
+def included(deck: Deck, check: Callable[[str], object]) -> bool:
+    """Whether `check` holds for the text of a file that the deck includes, at any depth."""
+    return _found(check, _references(deck), deck.contents)
+
+
 def included_names(deck: Deck) -> frozenset[str]:
     """Names that values in its included files may follow from."""
     return _names(_references(deck), deck.contents)

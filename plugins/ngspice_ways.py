@@ -6,7 +6,6 @@ from collections.abc import Mapping, Sequence
 
 from m3eda_plugins.ngspice_alter import Assignment
 from m3eda_plugins.ngspice_circuit import Circuit, Ran, waveforms
-from m3eda_plugins.ngspice_compare import difference
 from m3eda_plugins.ngspice_deck import Pass, prepare
 from m3eda_plugins.ngspice_expressions import number
 from m3eda_plugins.ngspice_parameters import HOLE, Parametrised
@@ -15,6 +14,7 @@ from m3eda_plugins.ngspice_readout import Reader
 from m3eda_plugins.ngspice_texts import includes_random, is_random, stays
 
 from m3eda.design.types import Value
+from m3eda.simulate.difference import difference
 from m3eda.simulate.types import Deck, OnlyCold, SimulationFailed, State, Waveforms
 
 FINAL = (State.NO_CONVERGENCE, State.CRASH)

@@ -21,7 +21,6 @@ from m3eda.design.types import Limits, Parameter, Spec
 from m3eda.errors import DesignError
 from m3eda.testing.agents import (
     FINITE,
-    MIXED,
     AgentContract,
     continuous,
     design_of,
@@ -67,15 +66,6 @@ def test_a_batch_is_spread_rather_than_one_point_and_its_neighbours():
     points = np.array([space.unit(sizing) for sizing in agent.ask(4)])
     gaps = np.linalg.norm(points[:, None] - points[None], axis=2)[np.triu_indices(4, 1)]
     assert gaps.min() > 0.01
-
-
-@pytest.mark.parametrize("stopped_at", [2, 13, 29])
-def test_an_agent_told_its_earlier_trials_goes_on_as_if_never_stopped(stopped_at):
-    design = design_of(MIXED)
-    whole = drive(Bo(design, 5, {}), design, 40)
-    resumed = Bo(design, 5, {})
-    resumed.tell(simulate(design, whole[:stopped_at]))
-    assert drive(resumed, design, 40 - stopped_at) == whole[stopped_at:]
 
 
 def test_many_foreign_trials_take_the_place_of_the_start_design():

@@ -88,16 +88,6 @@ def test_a_search_comes_nearer_than_random_does(factory):
     assert 1e3 - found < 0.75 * (1e3 - drawn)
 
 
-@pytest.mark.parametrize("stopped_at", [3, 33])
-@pytest.mark.parametrize("factory", QUICK)
-def test_an_agent_told_its_earlier_trials_goes_on_as_if_never_stopped(factory, stopped_at):
-    design = design_of(MIXED)
-    whole = drive(factory(design, 5, {}), design, 45)
-    resumed = factory(design, 5, {})
-    resumed.tell(simulate(design, whole[:stopped_at]))
-    assert drive(resumed, design, 45 - stopped_at) == whole[stopped_at:]
-
-
 @pytest.mark.parametrize("factory", QUICK)
 def test_a_batch_is_as_large_as_asked_once_the_start_design_is_told(factory):
     design = design_of(continuous(4))

@@ -1,4 +1,4 @@
-"""ngspice as a simulator: the contract, what decks become, what results are called, failures."""
+"""ngspice as a simulator: what decks become, what results are called, failures."""
 
 from __future__ import annotations
 
@@ -14,7 +14,6 @@ from m3eda.errors import DesignError, SimulatorMissing
 from m3eda.plugins import Plugins
 from m3eda.simulate.types import Deck, SimulationFailed, State, Waveforms
 from m3eda.testing.fake import FakeSimulator, ac, operating_point, transient
-from m3eda.testing.simulators import SimulatorContract
 from tests.bad_decks import FAILURES, NMOS, START
 
 AMPLIFIER = (
@@ -45,13 +44,6 @@ def results(simulator, rundir, text, **wanted):
     """The analyses by kind, the first of each."""
     waveforms = simulator.run(Deck(text, **wanted), rundir, 20.0)
     return {analysis.kind: analysis for analysis in reversed(waveforms.analyses)}
-
-
-@pytest.mark.simulator
-class TestNgspice(SimulatorContract):
-    @pytest.fixture
-    def simulator(self):
-        return ngspice({})
 
 
 def test_registered_by_the_public_door():

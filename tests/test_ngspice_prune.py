@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 from m3eda_plugins.ngspice import ngspice
-from m3eda_plugins.ngspice_compare import difference
 from m3eda_plugins.ngspice_prune import NotPruned, Pruner
 
+from m3eda.simulate.difference import difference
 from m3eda.simulate.types import Deck, Skeleton
 
 BIN = (

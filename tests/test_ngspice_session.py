@@ -11,11 +11,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 from m3eda_plugins.ngspice import ngspice
-from m3eda_plugins.ngspice_compare import difference
 
 from m3eda.design.space import Space
 from m3eda.design.technology import package_folder
 from m3eda.flow import Project
+from m3eda.simulate.difference import difference
 from m3eda.simulate.types import Deck, OnlyCold, SimulationFailed, Skeleton, State, WarmSimulator
 from tests.bad_decks import FAILURES, NMOS, START
 from tests.conftest import ROOT

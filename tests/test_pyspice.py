@@ -15,7 +15,7 @@ from m3eda_plugins.pyspice_simulator import PySpiceNgspice
 from m3eda.errors import DesignError, SimulatorMissing
 from m3eda.flow import Execution, Project
 from m3eda.simulate.types import Deck, SimulationFailed, Simulator, State, WarmSimulator
-from m3eda.testing.simulators import SimulatorContract
+from m3eda.testing.sessions import WarmSimulatorContract
 
 pytest.importorskip("PySpice")
 
@@ -23,7 +23,9 @@ OP_AMP = Path(__file__).resolve().parent.parent / "examples" / "two_stage_opamp"
 
 
 @pytest.mark.simulator
-class TestPySpice(SimulatorContract):
+class TestPySpice(WarmSimulatorContract):
+    sized = ("amplifier",)  # its sessions are those of ngspice, on a library of PySpice's
+
     @pytest.fixture
     def simulator(self) -> Simulator:
         return PySpiceNgspice({})

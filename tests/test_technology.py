@@ -88,26 +88,13 @@ def test_every_generation_is_there():
 @pytest.mark.parametrize("name", SHIPPED)
 def test_every_description_has_one_form(name):
     found = entry(name)
-    data = found.model_extra
     assert (found.name, found.nominal) == (name, "tt")
     assert set(found.sections) == set(bench.SECTIONS)
-    assert all(data[key] for key in ("description", "label", "licence"))
-    assert set(data["instance"]) == {"prefix", "unit"}
-    assert {"nmos", "pmos"} <= set(data["devices"])
-    assert all({"model", "type"} <= set(device) for device in data["devices"].values())
-    for key in ("supply", "temperature"):
-        assert data[key]["min"] <= data[key]["nominal"] <= data[key]["max"]
-    sizes = data["sizes"]
-    assert 0 < sizes["l_min"] < sizes["l_max"] < 1e-3
-    assert 0 < sizes["w_min"] < sizes["w_max"] < 1e-2
 
 
 @pytest.mark.parametrize("name", SHIPPED)
-def test_every_transistor_has_a_mismatch(name):
+def test_the_mismatch_is_in_range(name):
     data = entry(name).model_extra
-    transistors = {key for key, device in data["devices"].items() if device["type"] in ("n", "p")}
-    for coefficient in ("a_vt", "a_beta"):
-        assert set(data["mismatch"][coefficient]) == transistors
     # 1 to 5 mV um below 1.8 V, more with thick oxides and special implants
     assert all(1e-9 < value < 20e-9 for value in data["mismatch"]["a_vt"].values())
 

@@ -75,6 +75,8 @@ def test_the_wheel_holds_every_module_template_and_plugin(wheel):
     for path in (ROOT / "templates").rglob("*"):
         if path.is_file() and path.suffix != ".pyc":
             assert f"m3eda_templates/{path.relative_to(ROOT / 'templates').as_posix()}" in inside
+    for path in (ROOT / "m3eda" / "scaffold").rglob("*.j2"):
+        assert f"m3eda/{path.relative_to(ROOT / 'm3eda').as_posix()}" in inside
     assert "m3eda/py.typed" in inside
     assert any(name.endswith("licenses/LICENSE") for name in inside)
 

@@ -161,3 +161,18 @@ def number(word: str) -> float:
 @hookimpl
 def register_simulators(register: Callable[[str, Callable[..., Any]], None]) -> None:
     register("nodal", Nodal)
+
+
+def contract(kind: str, name: str) -> type:
+    """What `m3eda plugins check` runs: the contract of simulators, as far as it applies here."""
+    from m3eda.testing.simulators import SimulatorContract  # pytest: not needed to simulate
+
+    class LinearContract(SimulatorContract):
+        nonsense = "nonsense\nv1 in 0 dc 1\nr1 in 0 ohms\n.op\n"
+        model_missing = no_convergence = "loop\nv1 in 0 dc 1\nv2 in 0 dc 2\n.op\n"
+
+        # it knows neither transistors nor time, and ends by itself
+        test_device_values = test_missing_model = None
+        test_transient_reaches_its_stop_time = test_timeout_ends_every_process = None
+
+    return LinearContract

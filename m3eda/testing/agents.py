@@ -115,26 +115,27 @@ def frozen(sizing: Mapping[str, Value]) -> tuple[Value, ...]:
 class AgentContract:
     """Give a fixture `factory` that returns the agent's factory."""
 
+    resumes_exactly = True
+    """Whether an agent told all earlier trials at once goes on as if it had never been stopped."""
+
     @pytest.fixture
     def factory(self) -> AgentFactory:
         raise NotImplementedError("give a fixture `factory` that returns the agent's factory")
 
     @pytest.mark.parametrize("batch", [1, 5])
-    def test_sizings_are_on_their_ranges_and_grids(self, factory: AgentFactory, batch: int) -> None:
+    def test_sizings_are_distinct_and_on_their_ranges_and_grids(
+        self, factory: AgentFactory, batch: int
+    ) -> None:
         design = design_of(MIXED)
-        for sizing in drive(factory(design, 1, {}), design, 40, batch):
+        done = drive(factory(design, 1, {}), design, 60, batch)
+        assert len({frozen(sizing) for sizing in done}) == 60
+        for sizing in done:
             assert list(sizing) == ["w", "m", "v", "r", "model"]
             assert 1e-6 <= float(sizing["w"]) <= 1e-4
             assert sizing["m"] in range(1, 21)
             assert -0.5 <= float(sizing["v"]) <= 0.5
             assert sizing["r"] in MIXED[3].choices
             assert sizing["model"] in MIXED[4].choices
-
-    @pytest.mark.parametrize("batch", [1, 5])
-    def test_no_sizing_is_asked_twice(self, factory: AgentFactory, batch: int) -> None:
-        design = design_of(MIXED)
-        done = drive(factory(design, 1, {}), design, 60, batch)
-        assert len({frozen(sizing) for sizing in done}) == 60
 
     def test_asks_for_five_distinct_points_before_any_result(self, factory: AgentFactory) -> None:
         sizings = factory(design_of(MIXED), 1, {}).ask(5)
@@ -145,16 +146,21 @@ class AgentContract:
         sizings = [sizing for _ in range(10) for sizing in agent.ask(3)]
         assert len({frozen(sizing) for sizing in sizings}) == len(sizings) >= 10
 
-    def test_the_same_seed_gives_the_same_sizings(self, factory: AgentFactory) -> None:
+    def test_the_same_seed_and_trials_give_the_same_sizings(self, factory: AgentFactory) -> None:
         design = design_of(MIXED)
-        runs = [drive(factory(design, 3, {}), design, 30) for _ in range(2)]
-        assert runs[0] == runs[1]
+        whole = drive(factory(design, 5, {}), design, 30)
+        if not self.resumes_exactly:
+            assert drive(factory(design, 5, {}), design, 30) == whole
+            return
+        for stopped_at in (3, 20):
+            resumed = factory(design, 5, {})
+            resumed.tell(simulate(design, whole[:stopped_at]))
+            assert drive(resumed, design, 30 - stopped_at) == whole[stopped_at:]
 
     def test_another_seed_gives_other_sizings(self, factory: AgentFactory) -> None:
         design = design_of(MIXED)
-        assert drive(factory(design, 1, {}), design, 30) != drive(
-            factory(design, 2, {}), design, 30
-        )
+        first, other = (drive(factory(design, seed, {}), design, 15) for seed in (1, 2))
+        assert first != other
 
     def test_the_start_of_the_designer_goes_first(self, factory: AgentFactory) -> None:
         parameters = (Parameter("w", minimum=1.0, maximum=9.0, start=2.5), *continuous(2))

@@ -6,14 +6,13 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
-
-import numpy as np
-from numpy.typing import ArrayLike
 
 from m3eda.design.types import Value
 from m3eda.errors import SimulatorMissing
-from m3eda.simulate.types import Analysis, Deck, SimulationFailed, State, Waveforms
+from m3eda.simulate.closed_form import ac, operating_point, transient
+from m3eda.simulate.types import Deck, SimulationFailed, State, Waveforms
+
+__all__ = ["Answer", "FakeSimulator", "Script", "ac", "operating_point", "transient"]
 
 Answer = Waveforms | SimulationFailed
 Script = Callable[[Mapping[str, Value]], Answer]
@@ -53,21 +52,3 @@ class FakeSimulator:
         if isinstance(answer, SimulationFailed):
             raise answer
         return answer
-
-
-def operating_point(vectors: Mapping[str, float]) -> Analysis:
-    """An operating point, such as `{"v(out)": 0.6, "@m1[gm]": 1e-3}`, in SI units."""
-    return Analysis("op", {name: np.array([value]) for name, value in vectors.items()})
-
-
-def ac(frequency: ArrayLike, vectors: Mapping[str, ArrayLike]) -> Analysis:
-    """An AC analysis: `frequency` in Hz, shape (n,), and complex vectors of the same shape."""
-    arrays: dict[str, Any] = {k: np.asarray(v, dtype=complex) for k, v in vectors.items()}
-    scale = np.asarray(frequency, dtype=float)
-    return Analysis("ac", {"frequency": scale, **arrays}, "frequency")
-
-
-def transient(seconds: ArrayLike, vectors: Mapping[str, ArrayLike]) -> Analysis:
-    """A transient analysis: time in s, shape (n,), and vectors of the same shape."""
-    arrays: dict[str, Any] = {k: np.asarray(v, dtype=float) for k, v in vectors.items()}
-    return Analysis("tran", {"time": np.asarray(seconds, dtype=float), **arrays}, "time")
