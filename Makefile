@@ -13,7 +13,7 @@ EXTRAS ?=
 
 .PHONY: help size test install develop simulator check lint types docs bench-agents bench-spaces \
         bench-objectives bench-engine bench-time bench-ngspice bench-proposals bench-technology \
-        bench-measures bench-targets bench-smallest wheel clean
+        bench-measures bench-simulators bench-targets bench-smallest wheel clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 20
@@ -55,6 +55,9 @@ bench-objectives: $(DEVELOPED) simulator  ## how fast one objective and a Pareto
 bench-engine: $(DEVELOPED) simulator  ## the simulation engine beside bare ngspice (a quarter of an hour)
 	$(BIN)/python -m bench.engine $(ARGS)
 
+bench-simulators: $(DEVELOPED) simulator  ## sizings a second on each simulator, and their agreement
+	$(BIN)/python -m bench.simulators $(ARGS)
+
 bench-time: $(DEVELOPED) simulator  ## time of the command line and the share outside ngspice
 	$(BIN)/python -m bench.command_line $(ARGS)
 
@@ -84,6 +87,15 @@ bench-smallest: $(DEVELOPED) simulator  ## every benchmark once at its smallest 
 	$(BIN)/python -m bench.measure_accuracy --smallest
 	$(BIN)/python -m bench.objectives --smallest
 	$(BIN)/python -m bench.engine --smallest
+	$(BIN)/python -m bench.simulators --smallest
+
+# a deck whose text changes needs a new recording: tests/fake_xyce.py
+record-xyce: $(DEVELOPED)  ## record what a real Xyce answers to the tests: make record-xyce XYCE=/path/to/Xyce
+	@test -x "$(XYCE)" || { echo "make record-xyce XYCE=/path/to/Xyce" >&2; exit 2; }
+	rm -f tests/recordings/xyce/*.json.gz
+	RECORD_XYCE=$(XYCE) $(BIN)/python -m pytest -p no:cacheprovider tests/test_xyce_contract.py \
+	  tests/test_xyce_agreement.py tests/test_xyce_flow.py tests/test_xyce_dialect_agreement.py \
+	  tests/test_xyce_batch.py
 
 wheel: $(DEVELOPED)  ## build the wheel into dist/
 	$(BIN)/python -m build --wheel

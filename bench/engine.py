@@ -35,7 +35,7 @@ _SHAPES = [(10, 10), (100, 10), (1000, 10), (1000, 100), (1000, 1000)]
 def main(arguments: Sequence[str] | None = None) -> int:
     options = _options(arguments)
     began = time.perf_counter()
-    report: dict[str, Any] = {"machine": _machine(), "circuits": {}}
+    report: dict[str, Any] = {"machine": machine(), "circuits": {}}
     print(f"{report['machine']['processors']} processors, load {_load()}")
     (_small if options.smallest else _whole)(report, options)
     report["machine"]["load_after"] = _load()
@@ -82,7 +82,7 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     return parser.parse_args(arguments)
 
 
-def _machine() -> dict[str, Any]:
+def machine() -> dict[str, Any]:
     name = next(
         (
             line.partition(":")[2].strip()

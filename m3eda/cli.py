@@ -14,48 +14,14 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from m3eda import __version__
-from m3eda.errors import ExitCode, M3edaError, PluginError
+from m3eda import __version__, cli_plugins
+from m3eda.cli_crosscheck import crosscheck
+from m3eda.cli_options import DESIGN, FILE, FOLDER, SET, SIZING, duration, room
+from m3eda.errors import ExitCode, M3edaError
 from m3eda.report.atomic import silence
 
 if TYPE_CHECKING:
     from m3eda.flow import Execution
-
-DESIGN = click.argument("design", type=click.Path(path_type=Path, dir_okay=False))
-FILE = click.Path(path_type=Path, dir_okay=False)
-FOLDER = click.Path(path_type=Path, file_okay=False)
-SET = click.option(
-    "--set",
-    "assignments",
-    metavar="NAME=VALUE",
-    multiple=True,
-    help="Give a parameter this value; may be repeated.",
-)
-SIZING = click.option(
-    "--sizing", type=FILE, help="Take the values of this sizing.json, as a run has written it."
-)
-
-
-def duration(text: str) -> float:
-    """A time written as `90`, `90s`, `5m` or `2h`, in seconds. Raises click.BadParameter."""
-    factor = {"s": 1.0, "m": 60.0, "h": 3600.0}.get(text.strip().lower()[-1:])
-    try:
-        seconds = float(text.strip()[:-1]) * factor if factor else float(text)
-    except ValueError:
-        seconds = -1.0
-    if not 0.0 < seconds < float("inf"):
-        raise click.BadParameter(f"'{text}' is no time (expected 90, 90s, 5m or 2h)")
-    return seconds
-
-
-def room(text: str) -> int:
-    """A size written as `800k`, `500M` or `2G`, in bytes. Raises click.BadParameter."""
-    from m3eda.simulate.cache_place import parse_size
-
-    try:
-        return parse_size(text)
-    except ValueError as error:
-        raise click.BadParameter(str(error)) from error
 
 
 class Interrupted(Exception):
@@ -88,21 +54,10 @@ class Commands(click.Group):
             return super().invoke(ctx)
 
     def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
-        return super().get_command(ctx, name) or self._of_plugins().get(name)
+        return super().get_command(ctx, name) or cli_plugins.command(ctx, name)
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        return sorted({*super().list_commands(ctx), *self._of_plugins()})
-
-    @staticmethod
-    def _of_plugins() -> dict[str, click.Command]:
-        from m3eda.plugins import Plugins
-
-        try:
-            return {str(command.name): command for command in Plugins().commands()}
-        except PluginError as error:
-            # the help must work with a broken plugin too; a command that needs it will fail
-            click.echo(f"m3eda: {error}", err=True)
-            return {}
+        return sorted({*super().list_commands(ctx), *cli_plugins.commands(ctx)})
 
 
 @click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
@@ -174,6 +129,8 @@ def size(design: Path, dry_run: bool, as_json: bool, **options: Any) -> ExitCode
 
     if options["resume"] and options["fresh"]:
         raise click.UsageError("--resume and --fresh exclude each other")
+    if options["quiet"]:
+        cli_plugins.hush()
     own = ("agent", "simulator", "budget", "seconds", "seed", "batch", "timeout")
     project = Project.load(design, **{key: options.pop(key) for key in own})
     execution = _execution(options)
@@ -288,16 +245,8 @@ def schema() -> ExitCode:
     return ExitCode.SPECS_MET
 
 
-@cli.command()
-def plugins() -> ExitCode:
-    """List the plugins, and the simulators, agents, measures... that they bring."""
-    from m3eda.plugins import Plugins
-
-    found = Plugins()
-    click.echo("\n".join(["plugins:", *(f"  {name}" for name in found.names)]))
-    for hook in ("simulators", "agents", "measures", "technologies", "executors"):
-        click.echo(f"{hook}: {', '.join(sorted(getattr(found, hook)))}")
-    return ExitCode.SPECS_MET
+cli.add_command(crosscheck)
+cli.add_command(cli_plugins.plugins)
 
 
 def main() -> None:
@@ -313,7 +262,8 @@ def main() -> None:
 def run(arguments: list[str]) -> int:
     """Run one command and return its exit code; every error becomes text on stderr."""
     try:
-        code = int(cli.main(arguments, prog_name="m3eda", standalone_mode=False) or 0)
+        with cli_plugins.told_once():
+            code = int(cli.main(arguments, prog_name="m3eda", standalone_mode=False) or 0)
         sys.stdout.flush()
         return code
     except M3edaError as error:

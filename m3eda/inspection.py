@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import contextlib
 import json
-import math
 import os
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import IO
 
-from m3eda.design.types import Sizing, Value
+from m3eda.crosscheck.comparison import Comparison, compare
+from m3eda.crosscheck.tables import finite
+from m3eda.crosscheck.tolerances import Rule, Tolerance
+from m3eda.design.types import Design, Sizing, Value
 from m3eda.errors import DesignError, ExitCode, Mistake, SimulatorBroken
 from m3eda.flow import Execution, Project
 from m3eda.simulate.failures import exit_code_of, explain, kept_name
@@ -107,7 +109,7 @@ def _sizing_of(project: Project, file: Path) -> dict[str, Value]:
 
 def check_command(project: Project, out: IO[str], *, as_json: bool, sizing: Sizing) -> ExitCode:
     """Run one point and print what each measure gave, with the reason where it gave nothing."""
-    evaluator = project.evaluator(keep_failed=_failed_folder())
+    evaluator = project.evaluator(keep_failed=failed_folder())
     whole = evaluator.complete({**project.nominal_sizing(), **sizing})
     result = next(evaluator.evaluate([whole]))[project.design.nominal.name]
     if as_json:
@@ -128,28 +130,33 @@ def check_command(project: Project, out: IO[str], *, as_json: bool, sizing: Sizi
     return ExitCode.SPECS_MET
 
 
-def _failed_folder() -> Path:
+def failed_folder(command: str = "check") -> Path:
     """Where the decks of a point that fails are kept."""
-    return Path(tempfile.gettempdir()) / f"m3eda-check-{os.getpid()}"
+    return Path(tempfile.gettempdir()) / f"m3eda-{command}-{os.getpid()}"
 
 
 def _check_complete(project: Project, result: CornerResult) -> None:
     """Raises DesignError where the point could not be simulated."""
     if not result.reason:
         return
-    kept = _failed_folder() / kept_name(result.reason.partition(": ")[0], result.state)
+    kept = failed_folder() / kept_name(result.reason.partition(": ")[0], result.state)
     hint = f"the deck and its log: {kept}" if kept.is_dir() else ""
-    error = DesignError(explain(project.design, result.state, result.reason, hint))
+    raise unsimulated(project.design, result, hint)
+
+
+def unsimulated(design: Design, result: CornerResult, hint: str) -> DesignError:
+    """The error for a point that failed, at the place in the file that is at fault."""
+    error = DesignError(explain(design, result.state, result.reason, hint))
     error.exit_code = exit_code_of(result.state)
-    raise error
+    return error
 
 
 WAYS = {"plain": None, "strict": Execution(strict=True), "default": Execution()}
 """Ways to simulate; the first is the referee: a simulator process of its own for each run."""
 
-AGREEMENT = {"strict": 1e-9, "default": 1e-5}
-"""Largest relative difference of a measure from the referee's. Waveforms agree to 1e-12 and 1e-7;
-a measure, such as the offset of a balanced pair, may enlarge what is left."""
+AGREEMENT = {"strict": Tolerance(1e-9, 1e-12), "default": Tolerance(1e-5, 1e-9)}
+"""How far a measure may be from the referee's. Waveforms agree to 1e-12 and 1e-7; a measure, such
+as the offset of a balanced pair, may enlarge what is left."""
 
 
 def compare_command(project: Project, out: IO[str], *, as_json: bool, sizing: Sizing) -> ExitCode:
@@ -160,54 +167,49 @@ def compare_command(project: Project, out: IO[str], *, as_json: bool, sizing: Si
     """
     found = {way: _one_point(project, execution, sizing) for way, execution in WAYS.items()}
     referee = found["plain"]
-    distances = {
-        way: {
-            name: max(map(_distance, found[way].values(name), referee.values(name)))
-            for name in referee.measures
-        }
-        for way in AGREEMENT
+    compared = {
+        way: compare(
+            dict.fromkeys(referee.measures, Rule(tolerance)), [{way: found[way]}], [{way: referee}]
+        )
+        for way, tolerance in AGREEMENT.items()
     }
     if as_json:
-        data = {
-            "referee": _finite(referee.measures),
-            "differences": {way: _finite(each) for way, each in distances.items()},
-        }
-        print_line(out, json.dumps(data, indent=2))
+        _print_json(out, referee, compared)
     else:
         print_line(out, f"{'measure':<16}{'fresh process':>16}{'strict':>12}{'default':>12}")
-        for name, value in referee.measures.items():
-            cells = "".join(f"{distances[way][name]:>12.1e}" for way in AGREEMENT)
+        for index, (name, value) in enumerate(referee.measures.items()):
+            cells = "".join(f"{each.rows[index].relative:>12.1e}" for each in compared.values())
             print_line(out, f"{name:<16}{value:>16.9g}{cells}")
-    for way, most in AGREEMENT.items():
-        if found[way].state is not referee.state:
+    for way, comparison in compared.items():
+        if comparison.failures:
             text = f"the way '{way}' ends with {found[way].state.value}: {found[way].reason}"
             raise SimulatorBroken(f"{text}; a fresh process with {referee.state.value}")
-        name, worst = max(distances[way].items(), key=lambda item: item[1], default=("", 0.0))
-        if worst > most:
-            text = f"{name} differs by {worst:.1e} in the way '{way}' (at most {most:g} is right)"
-            raise SimulatorBroken(f"{text}; size with --cold, and please report this")
+        worst = max(comparison.rows, key=lambda row: row.share, default=None)
+        if worst is not None and not worst.agrees:
+            most = AGREEMENT[way].relative
+            text = f"differs by {worst.relative:.1e} in the way '{way}' (at most {most:g} is right)"
+            raise SimulatorBroken(
+                f"{worst.measure} {text}; size with --cold, and please report this"
+            )
     _check_complete(project, referee)
     return ExitCode.SPECS_MET
 
 
+def _print_json(out: IO[str], referee: CornerResult, compared: Mapping[str, Comparison]) -> None:
+    differences = {
+        way: {row.measure: finite(row.relative) for row in each.rows}
+        for way, each in compared.items()
+    }
+    values = {name: finite(value) for name, value in referee.measures.items()}
+    print_line(out, json.dumps({"referee": values, "differences": differences}, indent=2))
+
+
 def _one_point(project: Project, execution: Execution | None, sizing: Sizing) -> CornerResult:
-    evaluator = project.evaluator(execution, keep_failed=_failed_folder())
+    evaluator = project.evaluator(execution, keep_failed=failed_folder())
     with contextlib.closing(evaluator):
         whole = evaluator.complete({**project.nominal_sizing(), **sizing})
         with contextlib.closing(evaluator.evaluate([whole])) as results:
             return next(results)[project.design.nominal.name]
-
-
-def _finite(values: Mapping[str, float]) -> dict[str, float | None]:
-    """For JSON, which knows no nan and no infinity."""
-    return {name: value if math.isfinite(value) else None for name, value in values.items()}
-
-
-def _distance(value: float, right: float) -> float:
-    """Relative difference; 0 where both do not exist, infinite where one does not."""
-    if math.isnan(value) or math.isnan(right):
-        return 0.0 if math.isnan(value) and math.isnan(right) else math.inf
-    return abs(value - right) / abs(right) if right else abs(value)
 
 
 def print_line(out: IO[str], text: str) -> None:
