@@ -16,7 +16,6 @@ import pytest
 
 from m3eda.design.technology import package_folder
 from m3eda.errors import DesignError
-from m3eda.testing.simulators import SimulatorContract
 from tests.conftest import ROOT
 
 M3EDA = str(Path(sys.executable).with_name("m3eda"))
@@ -32,12 +31,15 @@ EXAMPLES = {
     "sallen_key": ["design.yaml"],
     "rlc_matching": ["design.yaml"],
     "pyspice_filter": ["design.yaml"],
+    "analytic_opamp": ["design.yaml"],
+    "spectre_style": ["design.yaml"],
     "custom_simulator": ["design.yaml"],
     "makefile_flow": ["low_power.yaml", "fast.yaml"],
 }
 """Folder -> the design files in it that can be sized as they are."""
 
-NEEDS_NGSPICE = [name for name in EXAMPLES if name != "custom_simulator"]
+BY_THEMSELVES = ("analytic_opamp", "spectre_style", "custom_simulator")
+NEEDS_NGSPICE = [name for name in EXAMPLES if name not in BY_THEMSELVES]
 
 
 @pytest.fixture
@@ -182,6 +184,31 @@ def test_fewer_stages_oscillate_faster(copied):
     assert found[5]["spread"] < 0.01
 
 
+# ---- without any simulator -----------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("name", "version"), [("analytic_opamp", "analytic-1"), ("spectre_style", "command ")]
+)
+def test_example_meets_its_specs_without_ngspice(copied, name, version):
+    folder = copied(name)
+    result = sized(folder, "design.yaml", PATH="/nowhere")
+    check_again(folder, "design.yaml", result)
+    assert result["versions"]["simulator"].startswith(version)
+
+
+@pytest.mark.simulator
+def test_the_equations_of_the_op_amp_are_near_ngspice(copied):
+    folder = copied("analytic_opamp")
+    sizing = {"w1": 8e-6, "w3": 9.5e-6, "w5": 2.5e-6, "w6": 500e-6, "w7": 68.5e-6, "l": 0.18e-6,
+              "cc": 4e-13, "rz": 105}  # fmt: skip
+    done = m3eda(
+        folder, "crosscheck", "design.yaml", "--against", "ngspice", "--tolerance", "5%",
+        "--tolerance", "pm=2deg", *(f"--set={name}={value}" for name, value in sizing.items()),
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
 # ---- a simulator of one's own --------------------------------------------------------------
 
 
@@ -204,7 +231,8 @@ def test_installed_plugin_sizes(copied, tmp_path):
         timeout=300,
     )  # fmt: skip
     listed = m3eda(folder, "plugins", PYTHONPATH=str(site))
-    assert "nodal (m3eda-nodal)" in listed.stdout
+    assert "simulators: nodal" in listed.stdout
+    assert "m3eda-nodal 1.0" in listed.stdout
     local = sized(folder, "design.yaml")
     installed = sized(folder, "installed.yaml", PYTHONPATH=str(site))
     assert installed["sizing"] == local["sizing"]
@@ -215,29 +243,20 @@ def nodal():
     spec = importlib.util.spec_from_file_location("nodal_example", path)
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
-    return module.Nodal
+    return module
 
 
-class TestNodal(SimulatorContract):
-    """The contract, as the author of a plugin runs it."""
+class TestNodal(nodal().contract("simulator", "nodal")):
+    """The contract that the plugin brings, as its author runs it."""
 
     @pytest.fixture
     def simulator(self):
-        return nodal()({})
-
-    nonsense = "nonsense\nv1 in 0 dc 1\nr1 in 0 ohms\n.op\n"
-    model_missing = no_convergence = "loop\nv1 in 0 dc 1\nv2 in 0 dc 2\n.op\n"
-
-    # it knows neither transistors nor time, and ends by itself
-    test_device_values = None
-    test_missing_model = None
-    test_transient_reaches_its_stop_time = None
-    test_timeout_ends_every_process = None
+        return nodal().Nodal({})
 
 
 def test_unknown_option_of_the_plugin_is_refused():
     with pytest.raises(DesignError, match="no option 'gmim'"):
-        nodal()({"gmim": 1e-12})
+        nodal().Nodal({"gmim": 1e-12})
 
 
 # ---- the Makefile flow ---------------------------------------------------------------------

@@ -36,6 +36,8 @@ from m3eda.design.yamlfile import KeyPath
 TEMPERATURE = "temp"
 ROOM_TEMPERATURE = 27.0
 """Degrees Celsius, where the design gives no `temp`."""
+FOLDER = "{folder}"
+"""In an option of the simulator: the folder of the file that gives it."""
 
 
 def load_design(
@@ -296,8 +298,12 @@ class _Loader:
         entry = self.file.simulator
         options: dict[str, Value] = {}
         for name, value in entry.options.items():
+            path: KeyPath = ("simulator", "options", name)
             if isinstance(value, (dict, list)) or value is None:
-                self.problems.add(("simulator", "options", name), "must be a number or a word")
+                self.problems.add(path, "must be a number or a word")
+            elif isinstance(value, str):
+                folder = self.problems.document.place(path).file.resolve().parent
+                options[name] = value.replace(FOLDER, str(folder))
             else:
                 options[name] = str(value).lower() if isinstance(value, bool) else value
         return SimulatorChoice(entry.name, options, entry.timeout, entry.licences)

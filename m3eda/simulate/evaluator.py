@@ -21,7 +21,7 @@ from m3eda.simulate.measurer import Measured, Measurer
 from m3eda.simulate.render import Renderer
 from m3eda.simulate.runner import LADDER, RELAXED, Runner, keep
 from m3eda.simulate.spent import Spent
-from m3eda.simulate.threads import Inline, Threads
+from m3eda.simulate.threads import Threads
 from m3eda.simulate.trial import CornerResult
 from m3eda.simulate.types import Deck, SimulationFailed, Simulator, State
 
@@ -127,6 +127,8 @@ class Evaluator:
         self._values_used = {
             name: self._measurer.values_used(name) for name in self.design.testbenches
         }
+        self._reads_values = bool(getattr(self.simulator, "reads_values", False))
+        """True where the simulator goes by `deck.values`, and not by the text alone."""
         self._digests = {name: self._begun_digest(name) for name in ("", *self.design.testbenches)}
         self._executor: Executor | None = None
         self._tasks: dict[int, _Part] = {}
@@ -153,7 +155,7 @@ class Evaluator:
                 self._executor = self.make_executor(self.design)
             else:
                 runner = Runner(self.design, self.simulator, self.functions, self.keep_failed)
-                self._executor = Inline(runner) if self.jobs == 1 else Threads(runner, self.jobs)
+                self._executor = Threads(runner, self.jobs)
         return self._executor
 
     @property
@@ -338,8 +340,10 @@ class Evaluator:
         digest.update(deck.text.encode())
         digest.update(b"\0")
         digest.update(deck.contents.encode())
-        for name in self._values_used[deck.testbench]:
-            if name in deck.values:  # two sizings may have the same deck, and not these
+        # two sizings may have the same deck, and not these
+        used = deck.values if self._reads_values else self._values_used[deck.testbench]
+        for name in used:
+            if name in deck.values:
                 digest.update(f"\0{name}={deck.values[name]!r}".encode())
         if self.mode and deck.skeleton is not None:
             # what is loaded decides the last digits

@@ -61,7 +61,8 @@ class Contents:
 
 
 _REFERENCE = re.compile(
-    r"""^\s*\.(?:include|inc)\s+["']?([^"'\s]+)|^\s*\.lib\s+["']?([^"'\s]+)["']?\s+\S+""",
+    r"""^\s*\.(?:include|inc)\s+["']?([^"'\s]+)|^\s*\.lib\s+["']?([^"'\s]+)["']?\s+\S+"""
+    r"""|^[ \t]*(?:ahdl_)?include[ \t]+"([^"\n]+)\"""",
     re.IGNORECASE | re.MULTILINE,
 )
 
@@ -69,7 +70,7 @@ _REFERENCE = re.compile(
 @lru_cache(maxsize=4096)
 def _direct_includes(file: Path, _mtime: int, _size: int) -> tuple[Path, ...]:
     text = file.read_text(encoding="utf-8", errors="replace")
-    names = (match[1] or match[2] for match in _REFERENCE.finditer(text))
+    names = (match[1] or match[2] or match[3] for match in _REFERENCE.finditer(text))
     return tuple(file.parent / name for name in names)
 
 

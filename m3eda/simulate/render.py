@@ -48,10 +48,14 @@ __all__ = [
 ]
 
 _INCLUDE = re.compile(
-    r"""^(?P<head>\s*\.(?:include|inc|lib)\s+)(?P<path>"[^"\n]*"|'[^'\n]*'|[^\s"']+)(?P<tail>.*)$""",
+    r"""^(?P<head>\s*\.(?:include|inc|lib)\s+|[ \t]*(?:ahdl_)?include[ \t]+(?="))"""
+    r"""(?P<path>"[^"\n]*"|'[^'\n]*'|[^\s"']+)(?P<tail>.*)$""",
     re.IGNORECASE | re.MULTILINE,
 )
-_TEMPERATURE = re.compile(r"^\s*\.temp\b", re.IGNORECASE | re.MULTILINE)
+_TEMPERATURE = re.compile(
+    r"^\s*(?:\.temp\b|simulator\s+lang\s*=\s*spectre)", re.IGNORECASE | re.MULTILINE
+)
+"""A temperature of the template's own, or a dialect that has no such line."""
 
 _PYTHON_PROBES = 2  # a designer's own code may take long
 _KEPT = 1024

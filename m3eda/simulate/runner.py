@@ -177,7 +177,9 @@ class Runner:
             raise
 
     def _cold(self, deck: Deck, spent: dict[str, float]) -> CornerResult:
-        rundir = _run_directory()
+        # to make and remove a directory may take longer than a closed form
+        needed = getattr(self.simulator, "needs_rundir", True)
+        rundir = _run_directory() if needed else Path(tempfile.gettempdir())
         start = time.perf_counter()
         timeout = self.design.simulator.timeout
         try:
@@ -186,10 +188,11 @@ class Runner:
         except SimulationFailed as failure:
             spent["simulator"] += time.perf_counter() - start
             _check_room(rundir)
-            keep(self.keep_failed, deck, failure, rundir)
+            keep(self.keep_failed, deck, failure, rundir if needed else None)
             return failed_result(self.design, deck, failure)
         finally:
-            shutil.rmtree(rundir, ignore_errors=True)
+            if needed:
+                shutil.rmtree(rundir, ignore_errors=True)
 
     def _called(self, run: Callable[[Any], Any], simulator: Any) -> Waveforms:
         """What the simulator gives; what its code raises against the contract is its crash."""
