@@ -12,6 +12,7 @@ import inspect
 import re
 import sys
 from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -103,10 +104,18 @@ def _cell(node: Schema) -> str:
     return str(node.get("description", "")).replace("|", "\\|").replace("<", "&lt;")
 
 
+def every_command() -> Iterator[tuple[str, click.Command]]:
+    """The built-in commands by what is typed, each followed by those below it."""
+    for name, command in sorted(cli.commands.items()):
+        yield name, command
+        for below, inner in sorted(getattr(command, "commands", {}).items()):
+            yield f"{name} {below}", inner
+
+
 def commands() -> str:
     """Every built-in command with its arguments and options."""
     blocks = []
-    for name, command in sorted(cli.commands.items()):
+    for name, command in every_command():
         arguments = [p for p in command.params if isinstance(p, click.Argument)]
         options = [p for p in command.params if isinstance(p, click.Option)]
         usage = " ".join(["m3eda", name, *(f"{p.name}".upper() for p in arguments)])
@@ -137,20 +146,29 @@ def _metavar(option: click.Option) -> str:
     return words.get(option.type.name, option.type.name.upper())
 
 
+def hook(name: str) -> str:
+    """The signature of a hook and what is to be done in it."""
+    function = getattr(hookspecs, name)
+    arguments = [
+        f"{p.name}: {str(p.annotation).strip(chr(39))}"
+        for p in inspect.signature(function).parameters.values()
+    ]
+    text = inspect.cleandoc(function.__doc__ or "")
+    return f"```python\ndef {name}({', '.join(arguments)}) -> None: ...\n```\n\n{text}"
+
+
 def hooks() -> str:
-    """Every hook with its signature and what is to be done in it."""
-    blocks = []
-    for name, function in vars(hookspecs).items():
-        if not hasattr(function, "m3eda_spec"):
-            continue
-        arguments = [
-            f"{p.name}: {str(p.annotation).strip(chr(39))}"
-            for p in inspect.signature(function).parameters.values()
-        ]
-        text = inspect.cleandoc(function.__doc__ or "")
-        code = f"```python\ndef {name}({', '.join(arguments)}) -> None: ...\n```"
-        blocks.append(f"### `{name}`\n\n{code}\n\n{text}")
-    return "\n\n".join(blocks)
+    """A table of the hooks, each with its page."""
+    rows = [
+        f"| [`{name}`](hooks/{name}.md) | {_first_sentence(function)} |"
+        for name, function in vars(hookspecs).items()
+        if hasattr(function, "m3eda_spec")
+    ]
+    return "\n".join(["| hook | to do |", "|---|---|", *rows])
+
+
+def _first_sentence(function: Callable[..., Any]) -> str:
+    return " ".join(inspect.cleandoc(function.__doc__ or "").split("\n\n")[0].split())
 
 
 def trust_region() -> str:
@@ -172,6 +190,11 @@ PARTS: Mapping[str, Callable[[], str]] = {
     "commands": commands,
     "hooks": hooks,
     "trust-region": trust_region,
+    **{
+        f"hook-{name}": partial(hook, name)
+        for name, function in vars(hookspecs).items()
+        if hasattr(function, "m3eda_spec")
+    },
 }
 
 
@@ -185,7 +208,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--check", action="store_true", help="write nothing, name what is stale")
     check = parser.parse_args(arguments).check
     stale = []
-    for path in sorted(FOLDER.glob("*.md")):
+    for path in sorted(FOLDER.rglob("*.md")):
         old = path.read_text(encoding="utf-8")
         new = rewritten(old)
         if new != old:

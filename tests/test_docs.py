@@ -14,13 +14,15 @@ from pathlib import Path
 
 import pytest
 import yaml
-from m3eda_plugins import agents, measures, ngspice, ngspice_batch, pyspice
+from m3eda_plugins import agents, analytic, measures, ngspice, ngspice_batch, pyspice
+from m3eda_plugins import command as by_command
+from m3eda_plugins.analytic_opamp import DEFAULTS, REQUIRED
+from m3eda_plugins.command_options import KEYS, PLACEHOLDERS
 from pydantic import BaseModel
 
 from m3eda import hookspecs
 from m3eda.agents import cma, differential_evolution, extra_trees, turbo
 from m3eda.agents.trust_region import Recipe
-from m3eda.cli import cli
 from m3eda.design.schema import DesignFile
 from m3eda.errors import ExitCode
 from m3eda.plugins import Plugins
@@ -31,7 +33,7 @@ from tests.test_examples import EXAMPLES, M3EDA
 
 DOCS = ROOT / "docs"
 PAGES = [
-    *sorted(DOCS.glob("*.md")),
+    *sorted(DOCS.rglob("*.md")),
     *(ROOT / name for name in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md")),
     ROOT / "examples" / "README.md",
 ]
@@ -95,10 +97,9 @@ def entry_keys(model: type[BaseModel]) -> set[str]:
 # ---- every entry is there ------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", sorted(cli.commands))
-def test_commands_and_options_are_documented(name):
+@pytest.mark.parametrize(("name", "command"), list(generate.every_command()))
+def test_commands_and_options_are_documented(name, command):
     text = section(page("command_line.md"), f"`m3eda {name}`")
-    command = cli.commands[name]
     assert command.help
     for parameter in command.params:
         for spelling in parameter.opts:
@@ -106,11 +107,9 @@ def test_commands_and_options_are_documented(name):
             assert shown in text, f"m3eda {name}: {spelling} is not in command_line.md"
 
 
-@pytest.mark.parametrize(
-    "name", [n for n, f in vars(hookspecs).items() if hasattr(f, "m3eda_spec")]
-)
+@pytest.mark.parametrize("name", HOOKS)
 def test_hooks_and_their_arguments_are_documented(name):
-    text = section(page("hooks.md"), f"`{name}`")
+    text = page(f"hooks/{name}.md")
     function = getattr(hookspecs, name)
     assert inspect.cleandoc(function.__doc__) in text
     for argument in inspect.signature(function).parameters:
@@ -161,7 +160,11 @@ def test_defaults_of_agent_options_are_as_documented():
 
 @pytest.mark.parametrize(
     "simulator",
-    [name for each in (ngspice, pyspice) for name in registered(each.register_simulators)],
+    [
+        name
+        for each in (ngspice, pyspice, by_command, analytic)
+        for name in registered(each.register_simulators)
+    ],
 )
 def test_simulators_are_documented(simulator):
     assert len(section(page("simulators.md"), f"`{simulator}`")) > 20
@@ -170,6 +173,17 @@ def test_simulators_are_documented(simulator):
 @pytest.mark.parametrize("option", ngspice_batch._OWN_OPTIONS)
 def test_options_of_ngspice_are_documented(option):
     assert f"\n| `{option}` | " in page("simulators.md")
+
+
+@pytest.mark.parametrize("option", KEYS)
+def test_options_of_command_are_documented(option):
+    assert f"\n| `{option}` | " in section(page("simulators.md"), "`command`")
+
+
+@pytest.mark.parametrize("name", [*PLACEHOLDERS, *REQUIRED, *DEFAULTS])
+def test_placeholders_and_values_are_documented(name):
+    word = f"{{{name}}}" if name in PLACEHOLDERS else name
+    assert f"`{word}`" in page("simulators.md")
 
 
 @pytest.mark.parametrize("state", [state for state in State if state is not State.COMPLETE])
@@ -202,7 +216,7 @@ def test_generated_parts_are_current():
 
 def test_stale_parts_are_named_and_written(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(generate, "FOLDER", tmp_path)
-    stale = page("hooks.md").replace("### `trial_finished`", "### `trial_done`")
+    stale = page("hooks.md").replace("[`trial_finished`]", "[`trial_done`]")
     (tmp_path / "hooks.md").write_text(stale)
     assert generate.main(["--check"]) == 1
     assert "hooks.md: stale" in capsys.readouterr().err
@@ -270,42 +284,6 @@ def test_the_makefile_of_the_readme_reads(own_netlist):
     )
     assert done.returncode == 0, done.stderr
     assert "m3eda size design.yaml -o build/amp.cir" in done.stdout
-
-
-def plugin_files(text: str, folder: Path) -> list[Path]:
-    """The plugin files of a page: blocks that begin with their name as a comment."""
-    found = []
-    for block in blocks(text, "python"):
-        if match := re.match(r"# (\w+\.py)\n", block):
-            found.append(folder / match[1])
-            found[-1].write_text(block)
-    return found
-
-
-def test_plugins_of_the_hooks_page_load(tmp_path):
-    plugins = Plugins(plugin_files(page("hooks.md"), tmp_path))
-    assert "peak_frequency" in plugins.measures
-    assert "around-the-best" in plugins.agents
-    assert "my180" in plugins.technologies
-    assert "hello" in {command.name for command in plugins.commands()}
-
-
-@pytest.mark.simulator
-def test_plugins_of_the_hooks_page_size(own_netlist, monkeypatch):
-    monkeypatch.chdir(own_netlist)
-    files = plugin_files(page("hooks.md"), own_netlist)
-    design = yaml.safe_load((own_netlist / "design.yaml").read_text())
-    design["plugins"] = [path.name for path in files]
-    design["agent"] = {"name": "around-the-best", "budget": 5, "options": {"width": "0.1"}}
-    design["measures"]["peak"] = {"expr": "peak_frequency(v(out))"}
-    (own_netlist / "design.yaml").write_text(yaml.safe_dump(design))
-    done = subprocess.run(
-        [M3EDA, "size", "design.yaml", "--json"], capture_output=True, text=True, timeout=120
-    )
-    result = json.loads(done.stdout)
-    reason = result["corners"]["nominal"]["missing"]["peak"]
-    assert reason == "the magnitude has no peak inside the sweep"
-    assert len((own_netlist / "trials.log").read_text().splitlines()) == 5
 
 
 def test_the_measure_of_the_readme_loads(tmp_path):

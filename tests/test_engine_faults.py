@@ -429,10 +429,9 @@ def test_a_cache_cut_off_in_mid_run(slow, whole, suffix):
     assert cut
     assert max(cut) > 3000 or suffix
     assert told(slow / "runs/folded_cascode") == whole
-    for name in ("b", "c"):
-        done = m3eda(*SIZE, "--run-dir", name, cwd=slow, **cached(slow))
-        assert done.returncode == NOT_MET, done.stderr
-        assert told(slow / name) == whole
+    done = m3eda(*SIZE, "--run-dir", "b", cwd=slow, **cached(slow))
+    assert done.returncode == NOT_MET, done.stderr
+    assert told(slow / "b") == whole
 
 
 # the disk
