@@ -154,7 +154,7 @@ class Project:
         """Every file that decides a result: YAML, templates, includes, libraries, plugins."""
         design = self.design
         renderer = Renderer(design)
-        found = [*design.sources, *design.plugins]
+        found = [*design.sources, *self.plugins.files]
         for testbench in design.testbenches.values():
             found += renderer.deck(at_nominal(design, testbench), design.nominal, sizing).files
         if design.netlist is not None:
@@ -355,8 +355,7 @@ def _check_choices(
         if overrides.get(key) is not None:
             table.look_up(overrides[key])
         elif name not in table:
-            text = f"no {key} is called '{name}'"
-            mistakes.append(mistake_at(file, (key, "name"), text, table.hint(name)))
+            mistakes.append(mistake_at(file, (key, "name"), *table.missing(name)))
     for index, step in enumerate(design.failures.ladder):
         if step not in LADDER:
             path = ("failures", "ladder", index)

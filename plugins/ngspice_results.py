@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from difflib import get_close_matches
 from typing import Any
 
 import numpy as np
@@ -13,9 +11,9 @@ from m3eda_plugins.ngspice_deck import Pass
 from m3eda_plugins.ngspice_names import canonical, is_device_value, is_port_parameter, sources
 from numpy.typing import NDArray
 
-from m3eda.simulate.cards import Card, cards, expected_points, stop_time
+from m3eda.simulate.cards import Card, expected_points, stop_time
+from m3eda.simulate.nearest import not_given
 from m3eda.simulate.rawfile import Plot
-from m3eda.simulate.signals import ELEMENTS
 from m3eda.simulate.types import Analysis, AnalysisKind, Deck
 
 _KINDS: Mapping[str, AnalysisKind] = {
@@ -31,7 +29,6 @@ _UNITS = {"voltage": "V", "current": "A", "time": "s", "frequency": "Hz", "admit
 _WORDS = {"op": "operating point", "dc": "DC sweep", "ac": "AC analysis",
           "tran": "transient", "noise": "noise analysis", "sp": "S-parameter analysis"}  # fmt: skip
 _SWEEP = "sweep"
-_FLAT = re.compile(r"@([a-z])\.(x[^\[]*\.\1[^.\[]*\[)")
 COMPLEX = ("ac", "sp")
 _OVER_FREQUENCY = ("ac", "noise", "sp")
 
@@ -177,42 +174,6 @@ def _unit(result: Result, name: str, column: int) -> str:
 
 def missing(deck: Deck, made: Iterable[Analysis], known: Sequence[Result]) -> str:
     """Why a requested vector is nowhere, with the nearest names of this run; empty if all are."""
-    there = {name for analysis in made for name in analysis.vectors}
-    lost = [name for name in (*deck.vectors, *deck.device_values) if name not in there]
-    if not lost:
-        return ""
-    names = {canonical(name) for result in known for name in result.plot.names}
-    elements = {card.text.split()[0].lower() for card in cards(deck.text)}
-    words: dict[str, list[str]] = {}
-    for name in map(_as_written, lost):
-        near = get_close_matches(name.lower(), _candidates(name, elements, names), 3, 0.4)
-        hint = _unfit(name, elements) or (f" (nearest: {', '.join(near)})" if near else "")
-        words.setdefault(hint or name, []).append(name)
-    listed = (", ".join(each) + (hint if hint not in each else "") for hint, each in words.items())
-    return f"the netlist gives no {'; no '.join(listed)}"
-
-
-def _unfit(name: str, elements: set[str]) -> str:
-    """What the element of a device value is, where it is there and has no such value."""
-    path = name[1:].partition("[")[0]
-    leaf = path.rpartition(".")[2]
-    kind = ELEMENTS.get(leaf[:1])
-    if not is_device_value(name) or leaf not in elements or kind is None:
-        return ""
-    if leaf.startswith("x"):
-        return f" ({path} is a subcircuit: name the device inside it, {path}.name)"
-    return f" ({path} is a {kind}{' without it' if kind == 'MOSFET' else ''})"
-
-
-def _as_written(name: str) -> str:
-    """A device value by the path that a designer writes: @m.x1.m2[gm] -> @x1.m2[gm]."""
-    return _FLAT.sub(r"@\2", name.lower())
-
-
-def _candidates(name: str, elements: set[str], names: set[str]) -> list[str]:
-    if is_device_value(name):
-        value = name.partition("[")[2]
-        others = (f"@{element}[{value}" for element in sorted(elements) if element[0].isalpha())
-        return [other for other in others if other != name.lower()]
-    start = name.lower().replace(" ", "")[:2]
-    return sorted(other for other in names if other.startswith(start))
+    return not_given(
+        deck, made, {canonical(name) for result in known for name in result.plot.names}
+    )
