@@ -26,7 +26,7 @@ from m3eda.simulate.types import Deck, OnlyCold, SimulationFailed, Skeleton, Wav
 
 _REMEMBERED = 64
 """Skeletons whose proof is remembered."""
-_ENOUGH = 0.3
+_ENOUGH = 0.6
 """Seconds a run of several rows is meant to take: starting Xyce is little beside it, and the
 engine waits for the first row as long as for all."""
 _SLACK, _PATIENCE = 0.3, 3.0

@@ -17,6 +17,7 @@ import time
 from collections import deque
 from collections.abc import Iterator
 from dataclasses import replace
+from itertools import islice
 from pathlib import Path
 
 from m3eda.simulate.executor import Outcome, Task
@@ -125,18 +126,27 @@ class Pool:
                 busy.remove(worker)
 
     def _following(self, worker: Worker) -> Attempt | None:
-        """The next waiting task if `worker` has its circuit loaded: it will begin without delay."""
-        first = self._waiting[0]
-        deck = first.task.deck
-        if len(worker.asked) >= self._ahead(deck):
-            return None
-        if first.task.circuit != worker.circuit or first.cold or deck.text in self._killers:
-            return None
+        """The next waiting task if `worker` has its circuit loaded: it will begin without delay.
+
+        For sessions that simulate several decks at once, the next of the worker's circuit.
+        """
         if worker.asked[0].late:
             return None  # what comes of it says how others of its circuit are run
-        if len(deck.text) > _LONGEST_AHEAD:
-            return None
-        return self._waiting.popleft()
+        looked_at = len(self._waiting) if self._recipe.ahead else 1
+        for index, attempt in enumerate(islice(self._waiting, looked_at)):
+            if attempt.task.circuit == worker.circuit:
+                if not self._may_wait(attempt, worker):
+                    return None
+                del self._waiting[index]
+                return attempt
+        return None
+
+    def _may_wait(self, attempt: Attempt, worker: Worker) -> bool:
+        """Whether `attempt` may be sent to `worker`, which is busy."""
+        deck = attempt.task.deck
+        if len(worker.asked) >= self._ahead(deck) or len(deck.text) > _LONGEST_AHEAD:
+            return False
+        return not attempt.cold and deck.text not in self._killers
 
     def _ahead(self, deck: Deck) -> int:
         """Requests that a worker may hold, `deck` the last of them."""
