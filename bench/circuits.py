@@ -16,7 +16,7 @@ from typing import Any, Literal
 
 import jinja2
 import numpy as np
-from m3eda_plugins.ngspice_names import save_name, sources
+from m3eda_plugins.ngspice.names import save_name, sources
 from numpy.typing import NDArray
 
 from bench.warm import WarmNgspice

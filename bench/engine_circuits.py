@@ -9,7 +9,7 @@ from itertools import chain
 from pathlib import Path
 
 import numpy as np
-from m3eda_plugins.ngspice_names import save_name, sources
+from m3eda_plugins.ngspice.names import save_name, sources
 
 from bench.engine_loops import LoopDeck
 from m3eda.design.space import Space

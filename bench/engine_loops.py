@@ -116,7 +116,7 @@ class PySpiceLibrary(BareLibrary):
     """The same through PySpice's own NgSpiceShared, as the plugin `pyspice` mends it."""
 
     def __init__(self) -> None:
-        from m3eda_plugins.pyspice_library import MendedNgSpiceShared
+        from m3eda_plugins.pyspice.library import MendedNgSpiceShared
 
         self.shared = MendedNgSpiceShared()
         self.ffi = self.shared.ffi

@@ -19,7 +19,7 @@ from itertools import cycle, islice
 from pathlib import Path
 
 import numpy as np
-from m3eda_plugins.ngspice_names import canonical
+from m3eda_plugins.ngspice.names import canonical
 
 from bench.engine_circuits import Circuit, Point, any_points, plain_deck, points
 from bench.engine_loops import Arrays, Batch, Binding, LoopProcess, Way, split

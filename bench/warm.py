@@ -12,9 +12,9 @@ from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
 
-from m3eda_plugins.ngspice_library import shared
-from m3eda_plugins.ngspice_names import is_device_value
-from m3eda_plugins.ngspice_session import NgspiceSession
+from m3eda_plugins.ngspice.library import shared
+from m3eda_plugins.ngspice.names import is_device_value
+from m3eda_plugins.ngspice.session import NgspiceSession
 
 from m3eda.design.types import Value
 from m3eda.simulate.types import Deck, Skeleton, Waveforms

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import replace
 
-from m3eda_plugins.ngspice_parameters import Unfit
+from m3eda_plugins.ngspice.parameters import Unfit
 
 from m3eda.simulate.types import Deck, SimulationFailed, Skeleton, Waveforms
 

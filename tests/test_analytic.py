@@ -8,9 +8,9 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from m3eda_plugins.analytic_contract import VALUES, AnalyticContract
-from m3eda_plugins.analytic_models import frequencies, simulator_of
-from m3eda_plugins.mos_square_law import Device
+from m3eda_plugins.analytic.contract import VALUES, AnalyticContract
+from m3eda_plugins.analytic.models import frequencies, simulator_of
+from m3eda_plugins.analytic.square_law import Device
 
 from m3eda.design.space import Space
 from m3eda.errors import DesignError, PluginError

@@ -10,7 +10,7 @@ import pytest
 
 from tests.conftest import ROOT
 
-SOURCES = sorted((ROOT / "m3eda").rglob("*.py")) + sorted((ROOT / "plugins").glob("*.py"))
+SOURCES = sorted((ROOT / "m3eda").rglob("*.py")) + sorted((ROOT / "plugins").rglob("*.py"))
 
 BASE = {"m3eda", "m3eda.errors", "m3eda.units"}
 ROOMS = {

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from m3eda_plugins.command_names import canonical
-from m3eda_plugins.command_options import PATTERNS, read_options
-from m3eda_plugins.command_simulator import CommandSimulator
+from m3eda_plugins.command.names import canonical
+from m3eda_plugins.command.options import PATTERNS, read_options
+from m3eda_plugins.command.simulator import CommandSimulator
 
 from m3eda.errors import DesignError, SimulatorMissing
 from m3eda.simulate.types import Deck, SimulationFailed, State

@@ -31,7 +31,7 @@ from dataclasses import replace
 
 from m3eda.hookspecs import hookimpl
 from m3eda.simulate.types import SimulationFailed, State
-from m3eda_plugins.ngspice_batch import NgspiceBatch
+from m3eda_plugins.ngspice.batch import NgspiceBatch
 
 
 class Wrapped(NgspiceBatch):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from m3eda_plugins.csv_results import CONVENTIONS, CsvError, Parts, read_csv, read_meas
+from m3eda_plugins.command.csv import CONVENTIONS, CsvError, Parts, read_csv, read_meas
 
 
 @pytest.fixture

@@ -14,10 +14,11 @@ from pathlib import Path
 
 import pytest
 import yaml
-from m3eda_plugins import agents, analytic, measures, ngspice, ngspice_batch, pyspice
+from m3eda_plugins import agents, analytic, measures, ngspice, pyspice
 from m3eda_plugins import command as by_command
-from m3eda_plugins.analytic_opamp import DEFAULTS, REQUIRED
-from m3eda_plugins.command_options import KEYS, PLACEHOLDERS
+from m3eda_plugins.analytic.opamp import DEFAULTS, REQUIRED
+from m3eda_plugins.command.options import KEYS, PLACEHOLDERS
+from m3eda_plugins.ngspice import batch as ngspice_batch
 from pydantic import BaseModel
 
 from m3eda import hookspecs

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from m3eda_plugins.ngspice import ngspice
-from m3eda_plugins.ngspice_names import canonical, save_name, sources
+from m3eda_plugins.ngspice.names import canonical, save_name, sources
 
 from m3eda.errors import DesignError, SimulatorMissing
 from m3eda.plugins import Plugins

@@ -6,8 +6,8 @@ import os
 from pathlib import Path
 
 import pytest
-from m3eda_plugins.ngspice_deck import option_text, prepare
-from m3eda_plugins.ngspice_log import diagnose, meas_results, unrecognized
+from m3eda_plugins.ngspice.deck import option_text, prepare
+from m3eda_plugins.ngspice.log import diagnose, meas_results, unrecognized
 
 from m3eda.simulate.cards import cards, expected_points, stop_time
 from m3eda.simulate.types import Deck, SimulationFailed, State

@@ -10,7 +10,7 @@ import textwrap
 import numpy as np
 import pytest
 from m3eda_plugins.ngspice import ngspice
-from m3eda_plugins.ngspice_library import shared
+from m3eda_plugins.ngspice.library import shared
 
 from m3eda.simulate.types import OnlyCold
 
@@ -152,7 +152,7 @@ def test_an_exit_is_seen(tmp_path):
     told = in_a_process("""
         import tempfile
         from pathlib import Path
-        from m3eda_plugins.ngspice_library import shared
+        from m3eda_plugins.ngspice.library import shared
         library = shared(Path(tempfile.mkdtemp()), "")
         print(library.exited)
         library.load(["title", "r1 a 0 {undefined}", ".op", ".end"])

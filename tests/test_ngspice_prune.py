@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 from m3eda_plugins.ngspice import ngspice
-from m3eda_plugins.ngspice_prune import NotPruned, Pruner
+from m3eda_plugins.ngspice.prune import NotPruned, Pruner
 
 from m3eda.simulate.difference import difference
 from m3eda.simulate.types import Deck, Skeleton

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from m3eda_plugins.psf_ascii import PsfError, is_psf, read_psf
+from m3eda_plugins.command.psf_ascii import PsfError, is_psf, read_psf
 
 HEADER = """\
 HEADER

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from m3eda_plugins import pyspice_simulator
-from m3eda_plugins.ngspice_batch import NgspiceBatch
-from m3eda_plugins.pyspice_simulator import PySpiceNgspice
+from m3eda_plugins.ngspice.batch import NgspiceBatch
+from m3eda_plugins.pyspice import simulator as pyspice_simulator
+from m3eda_plugins.pyspice.simulator import PySpiceNgspice
 
 from m3eda.errors import DesignError, SimulatorMissing
 from m3eda.flow import Execution, Project

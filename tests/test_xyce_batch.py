@@ -7,8 +7,8 @@ import re
 import shutil
 
 import pytest
-from m3eda_plugins import xyce_session
-from m3eda_plugins.xyce_simulator import Xyce
+from m3eda_plugins.xyce import session as xyce_session
+from m3eda_plugins.xyce.simulator import Xyce
 
 from m3eda.simulate.difference import difference
 from m3eda.simulate.types import Deck, OnlyCold, SimulationFailed, Skeleton

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from m3eda_plugins.xyce_deck import Netlist, option_lines, passes
-from m3eda_plugins.xyce_names import Unsupported, canonical, is_branch, source, unflat
-from m3eda_plugins.xyce_results import Table
-from m3eda_plugins.xyce_waves import Incomplete, Outputs, analyses, names_in
+from m3eda_plugins.xyce.deck import Netlist, option_lines, passes
+from m3eda_plugins.xyce.names import Unsupported, canonical, is_branch, source, unflat
+from m3eda_plugins.xyce.results import Table
+from m3eda_plugins.xyce.waves import Incomplete, Outputs, analyses, names_in
 
 from m3eda.simulate.cards import Card
 from m3eda.simulate.types import Deck, SimulationFailed, State

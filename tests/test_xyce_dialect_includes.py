@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 
 import pytest
-from m3eda_plugins.xyce_dialect import translate
+from m3eda_plugins.xyce.dialect import translate
 
 from m3eda.design.technology import package_folder
 from m3eda.simulate.types import SimulationFailed, State

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from m3eda_plugins.xyce_dialect import translate
+from m3eda_plugins.xyce.dialect import translate
 
 from m3eda.simulate.types import SimulationFailed
 

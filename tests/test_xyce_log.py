@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from m3eda_plugins.xyce_log import diagnose, messages, read_log, tail, undefined
+from m3eda_plugins.xyce.log import diagnose, messages, read_log, tail, undefined
 
 from m3eda.simulate.types import State
 

@@ -7,7 +7,7 @@ import json
 
 import numpy as np
 import pytest
-from m3eda_plugins.xyce_results import (
+from m3eda_plugins.xyce.results import (
     BadTable,
     header_names,
     noise_totals,

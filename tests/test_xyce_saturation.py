@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from m3eda_plugins.xyce_saturation import with_saturation_voltages
+from m3eda_plugins.xyce.saturation import with_saturation_voltages
 
 from m3eda.simulate.types import SimulationFailed, State
 

@@ -7,10 +7,10 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from m3eda_plugins import xyce_session
-from m3eda_plugins.xyce_fit import has_behaviour
-from m3eda_plugins.xyce_session import XyceSession
-from m3eda_plugins.xyce_simulator import Xyce
+from m3eda_plugins.xyce import session as xyce_session
+from m3eda_plugins.xyce.fit import has_behaviour
+from m3eda_plugins.xyce.session import XyceSession
+from m3eda_plugins.xyce.simulator import Xyce
 
 from m3eda.design.types import Measure, SimulatorChoice
 from m3eda.plugins import Plugins
