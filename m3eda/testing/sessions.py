@@ -36,7 +36,7 @@ from m3eda.simulate.types import (
     Waveforms,
 )
 from m3eda.testing.child import ChildDied, in_child
-from m3eda.testing.simulators import TIMEOUT, Netlists, SimulatorContract, made, processes_in
+from m3eda.testing.simulators import TIMEOUT, Netlists, SimulatorContract, made, processes_left_in
 
 T = TypeVar("T")
 
@@ -274,10 +274,7 @@ class SessionContract(Netlists):
         try:
             ran = self.with_session(simulator, rundir, lambda each: _ran(each, deck), seconds=1.0)
         except ChildDied:
-            deadline = time.monotonic() + 5.0
-            while processes_in(rundir) and time.monotonic() < deadline:
-                time.sleep(0.05)
-            assert not processes_in(rundir)
+            assert not processes_left_in(rundir, patience=5.0)
         else:
             assert ran.cold, "the endless deck ended"
 

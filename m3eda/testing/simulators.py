@@ -152,7 +152,7 @@ class SimulatorContract(Netlists):
         assert error.state is State.TIMEOUT
         spent = time.monotonic() - start
         assert spent < 5.0, f"a run with a timeout of 1 s took {spent:.1f} s"
-        assert not processes_in(tmp_path), "a process still runs in the run directory"
+        assert not processes_left_in(tmp_path), "a process still runs in the run directory"
 
     def test_a_failure_leaves_the_next_run_alone(
         self, simulator: Simulator, tmp_path: Path
@@ -202,10 +202,18 @@ def made(path: Path) -> Path:
     return path
 
 
-def processes_in(directory: Path) -> list[str]:
-    """Processes whose working directory is `directory`, by id; none where there is no /proc."""
-    links = Path("/proc").glob("[0-9]*/cwd")
-    return [link.parent.name for link in links if _points_to(link, directory)]
+def processes_left_in(directory: Path, patience: float = 1.0) -> list[str]:
+    """Processes whose working directory is `directory`, by id; none where there is no /proc.
+
+    One that was killed is given `patience` seconds to be gone.
+    """
+    until = time.monotonic() + patience
+    while True:
+        links = Path("/proc").glob("[0-9]*/cwd")
+        found = [link.parent.name for link in links if _points_to(link, directory)]
+        if not found or time.monotonic() > until:
+            return found
+        time.sleep(0.01)
 
 
 def _points_to(link: Path, directory: Path) -> bool:
