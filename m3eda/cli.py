@@ -256,7 +256,9 @@ def main() -> None:
     for variable in ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS"):
         # an agent's matrices are small: a second thread only spins on the simulator's core
         os.environ.setdefault(variable, "1")
-    sys.exit(int(run(sys.argv[1:])))
+    code = int(run(sys.argv[1:]))
+    cli_plugins.end_in_time(code)
+    sys.exit(code)
 
 
 def run(arguments: list[str]) -> int:

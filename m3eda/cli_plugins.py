@@ -6,7 +6,10 @@ click only, the work is done elsewhere.
 from __future__ import annotations
 
 import contextlib
+import os
 import sys
+import threading
+import time
 import warnings
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -136,3 +139,25 @@ def told_once() -> Iterator[None]:
 def hush() -> None:
     """Say nothing of plugins that the command does not need, until it ends."""
     warnings.simplefilter("ignore", PluginWarning)
+
+
+def end_in_time(code: int) -> None:
+    """End this process with `code` after a while, though a plugin has left a thread running.
+
+    What ends by itself until then ends as it would.
+    """
+    from m3eda.plugin_guard import PROGRAM_LIMIT, limit
+
+    def left() -> list[str]:
+        main, every = threading.main_thread(), threading.enumerate()
+        return sorted({each.name for each in every if not each.daemon and each is not main})
+
+    def end() -> None:
+        time.sleep(seconds)
+        text = f"m3eda: threads of a plugin do not end and are left behind: {', '.join(left())}"
+        click.echo(text, err=True)
+        os._exit(code)
+
+    with contextlib.suppress(PluginError):
+        if left() and (seconds := limit(PROGRAM_LIMIT)):
+            threading.Thread(target=end, daemon=True).start()

@@ -60,6 +60,8 @@ class Mistake:
 _LOADERS = re.compile(r"^<frozen |[/\\]importlib[/\\]")
 """Files of Python that import for others."""
 _SILENT = {"", "plugin_sources.py"}
+_LONGEST = 500
+"""Characters of what was raised that are told."""
 
 
 def cause(error: BaseException) -> str:
@@ -74,6 +76,8 @@ def cause(error: BaseException) -> str:
     except BaseException:  # noqa: BLE001  its own __str__ fails too
         text = ""
     words = " ".join("".join(c if c.isprintable() else " " for c in text).split())
+    if len(words) > _LONGEST:
+        words = f"{words[:_LONGEST]}..."
     return f"{type(error).__name__}{f': {words}' if words else ''}{where}"
 
 

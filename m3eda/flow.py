@@ -24,7 +24,7 @@ from m3eda.design.yamlfile import nearest
 from m3eda.errors import DesignError, StorageError
 from m3eda.ledger import Ledger, Segment, StoredTrial
 from m3eda.loop import End, Run
-from m3eda.plugins import Plugins, build_simulator, tools
+from m3eda.plugins import Plugins, build_simulator, tools, version_of
 from m3eda.report.summary import Summary, summarize
 from m3eda.simulate.cache import Cache
 from m3eda.simulate.evaluator import LADDER, Evaluator
@@ -32,7 +32,7 @@ from m3eda.simulate.executor import Executor
 from m3eda.simulate.files import content_hash, included_files
 from m3eda.simulate.python_netlist import is_python
 from m3eda.simulate.render import Renderer, template_folders, template_names
-from m3eda.simulate.runner import Recipe
+from m3eda.simulate.runner import Recipe, decks_ahead
 from m3eda.simulate.types import Simulator, WarmSimulator
 
 FAILED = "failed"
@@ -71,7 +71,7 @@ class Execution:
         factory = project.plugins.look_up("executors", self.executor)
         options = {"scheduler": self.scheduler, "licences": licences}
         given = {key: value for key, value in options.items() if value}
-        ahead = int(getattr(simulator, "ahead", 0)) if warm else 0
+        ahead = decks_ahead(simulator, design) if warm else 0
 
         def make(changed: Design) -> Executor:
             recipe = Recipe(changed, tools, self.strict, self.cold, keep_failed, ahead)
@@ -130,7 +130,7 @@ class Project:
         Without `execution` it simulates in this process, the plain way. Raises SimulatorMissing.
         """
         simulator = self.simulator()
-        version = simulator.available()
+        version = version_of(simulator, self.design.simulator.name)
         if execution is not None:
             settings |= execution.settings(self, simulator, settings.get("keep_failed"))
         return Evaluator(

@@ -25,6 +25,8 @@ import pytest
 
 from m3eda.design.technology import read_technology
 from m3eda.errors import M3edaError, PluginError, cause
+from m3eda.plugin_guard import asked
+from m3eda.plugins import version_of
 from m3eda.simulate.types import WarmSimulator
 
 State = Literal["holds", "fails", "left out"]
@@ -98,7 +100,7 @@ def check(thing: Thing, options: Mapping[str, Any], limit: float) -> Checked:
     warm = False
     if thing.kind == "simulator":
         built = _built(thing, options)
-        checked.version = built.available()
+        checked.version = version_of(built, thing.name)
         warm = isinstance(built, WarmSimulator)
     elif thing.kind == "technology":
         read_technology(Path(thing.made))
@@ -123,13 +125,8 @@ _count = itertools.count()
 
 
 def _built(thing: Thing, options: Mapping[str, Any]) -> Any:
-    try:
-        return thing.made(dict(options))
-    except M3edaError:
-        raise
-    except Exception as error:  # a stranger's code may raise anything
-        text = f"{thing.kind} {thing.name} cannot be built: {cause(error)}"
-        raise PluginError(text) from error
+    words = f"{thing.kind} {thing.name} cannot be built:"
+    return asked(lambda: thing.made(dict(options)), words, f"{words} it takes")
 
 
 def _contract(thing: Thing, warm: bool) -> type:

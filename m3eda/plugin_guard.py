@@ -9,7 +9,7 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, TypeVar
 
 from m3eda.errors import M3edaError, PluginError, cause
@@ -18,6 +18,8 @@ T = TypeVar("T")
 
 LIMIT = 10.0
 """Seconds that a plugin may take to be imported, and in each of its hooks."""
+PROGRAM_LIMIT = 60.0
+"""Seconds that a simulator may take to be built, and to tell its version: it starts a program."""
 
 _AGAIN = 1.0
 """Seconds after which code that has swallowed the alarm hears it again."""
@@ -34,11 +36,11 @@ class Overdue(BaseException):
     """Not an Exception, which the plugin's own code might catch."""
 
 
-def limit() -> float:
+def limit(otherwise: float = LIMIT) -> float:
     """Seconds of M3EDA_PLUGIN_TIMEOUT, 0 for no limit. Raises PluginError."""
     text = os.environ.get("M3EDA_PLUGIN_TIMEOUT", "").strip()
     try:
-        seconds = float(text or LIMIT)
+        seconds = float(text or otherwise)
     except ValueError:
         seconds = -1.0
     if not 0.0 <= seconds < float("inf"):
@@ -51,14 +53,14 @@ def limit() -> float:
 def guarded(call: Callable[[], T], raised: str, late: str, loading: str = "") -> T:
     """What `call` gives. Raises PluginFault: `raised` with what it raised, `late` where it hangs.
 
-    `loading` names what is loaded: its prints go to stderr, as stdout is for results, and where it
-    hangs, it is not called a second time in this process.
+    `loading` names what is loaded: its prints go to stderr, as stdout is for results, the working
+    directory stays, and where it hangs, it is not called a second time in this process.
     """
     seconds = limit()
     if (loading, seconds) in _hung:
         raise PluginFault(_hung[loading, seconds])
     try:
-        with contextlib.redirect_stdout(sys.stderr) if loading else contextlib.nullcontext():
+        with _aside() if loading else contextlib.nullcontext():
             return limited(call, seconds)
     except (KeyboardInterrupt, PluginFault):
         raise
@@ -71,6 +73,38 @@ def guarded(call: Callable[[], T], raised: str, late: str, loading: str = "") ->
         raise PluginFault(f"{raised} {' '.join(str(error).split())}") from error
     except BaseException as error:  # a stranger's code may raise anything
         raise PluginFault(f"{raised} {cause(error)}") from error
+
+
+@contextlib.contextmanager
+def _aside() -> Iterator[None]:
+    """Prints go to stderr; the working directory, which the user's paths start from, stays."""
+    try:
+        before = os.getcwd()
+    except FileNotFoundError:  # removed meanwhile: there is nothing to go back to
+        before = os.curdir
+    try:
+        with contextlib.redirect_stdout(sys.stderr):
+            yield
+    finally:
+        with contextlib.suppress(OSError):
+            os.chdir(before)
+
+
+def asked(call: Callable[[], T], raised: str, late: str) -> T:
+    """What `call` of a simulator gives, which may start a program and raise any M3edaError.
+
+    Raises PluginError: `raised` with what else it raised, `late` where it hangs.
+    """
+    seconds = limit(PROGRAM_LIMIT)
+    try:
+        return limited(call, seconds)
+    except (M3edaError, KeyboardInterrupt):
+        raise
+    except Overdue:
+        text = f"{late} longer than {seconds:g} s (M3EDA_PLUGIN_TIMEOUT)"
+        raise PluginError(text) from None
+    except BaseException as error:  # a stranger's code may raise anything
+        raise PluginError(f"{raised} {cause(error)}") from error
 
 
 def limited(call: Callable[[], T], seconds: float) -> T:

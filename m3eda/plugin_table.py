@@ -2,11 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+import os
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from m3eda.errors import PluginError
+from m3eda.plugin_guard import PluginFault
 from m3eda.plugin_sources import Source
+
+_LONGEST = 80
+"""Characters of a name."""
+_CALLS = {
+    "measures": "register(name, function)",
+    "technologies": "register(name, path)",
+    "commands": "register(command)",
+}
+"""How a hook is to call what it is given."""
 
 
 class Table(dict[str, Any]):
@@ -69,4 +80,46 @@ class Table(dict[str, Any]):
     def _doubled(self, name: str) -> str:
         *others, last = map(str, self.doubled[name])
         owners = f"{', '.join(others)} and {last}"
-        return f"two plugins register the {self.word} '{name}': {owners}; remove one of them"
+        remedy = "remove one of them"
+        if any(owner.built_in for owner in self.doubled[name]):
+            remedy = "m3eda has that name itself, choose another"
+        elif any(owner.of_design for owner in self.doubled[name]):
+            remedy = "take the file out of `plugins:`, or uninstall the other"
+        return f"two plugins register the {self.word} '{name}': {owners}; {remedy}"
+
+
+def registered(hook: str, given: Sequence[Any], named: Mapping[str, Any]) -> tuple[str, Any]:
+    """Name and thing of a plugin's call of `register`. Raises PluginFault where it is no such."""
+    one = hook == "commands"
+    if named or len(given) != (1 if one else 2):
+        right = _CALLS.get(hook, "register(name, factory)")
+        got = len(given) + len(named)
+        how = f"{got} argument{'' if got == 1 else 's'}" + (" by name" if named else "")
+        raise PluginFault(f": register_{hook} called `register` with {how} (expected {right})")
+    thing = given[-1]
+    name: Any = getattr(thing, "name", None) if one else given[0]
+    if wanted := _wanted(hook, thing):
+        kind = type(thing).__name__
+        what = f"a {kind}" if one else f"{kind} for {name!r}"
+        raise PluginFault(f": register_{hook} gave {what} (expected {wanted})")
+    if not isinstance(name, str) or not 0 < len(name) <= _LONGEST or not _is_plain(name):
+        raise PluginFault(f": register_{hook} gave {str(name)[:_LONGEST]!r} (expected a name)")
+    return name, thing
+
+
+def _is_plain(name: str) -> bool:
+    return name.isprintable() and name == name.strip()
+
+
+def _wanted(hook: str, thing: Any) -> str:
+    """What `thing` should be and is not; empty where it is."""
+    if hook == "commands":
+        return "" if callable(getattr(thing, "main", None)) else "a click command"
+    if hook == "measures":
+        from m3eda.design.functions import MeasureFunction
+
+        right = isinstance(thing, MeasureFunction)
+        return "" if right else "what `m3eda.simulate.measures.measure` makes"
+    if hook == "technologies":
+        return "" if isinstance(thing, (str, os.PathLike)) else "the path of a technology.yaml"
+    return "" if callable(thing) else "a factory"

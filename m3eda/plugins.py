@@ -18,10 +18,10 @@ from typing import TYPE_CHECKING, Any
 import pluggy
 
 from m3eda import hookspecs
-from m3eda.errors import M3edaError, PluginError, PluginWarning, cause
-from m3eda.plugin_guard import PluginFault, guarded
+from m3eda.errors import PluginError, PluginWarning
+from m3eda.plugin_guard import PluginFault, asked, guarded
 from m3eda.plugin_sources import GROUP, NOT_LOADED, Source, api_version, find, fingerprints, load
-from m3eda.plugin_table import Table
+from m3eda.plugin_table import Table, registered
 
 if TYPE_CHECKING:
     from m3eda.design.functions import FunctionTable
@@ -158,10 +158,8 @@ class Plugins:
         plugin = self.found[impl.plugin_name]
         things: dict[str, Any] = {}
 
-        def register(*given: Any) -> None:
-            name, thing = given if hook != "commands" else (_name_of(*given), *given)
-            if not isinstance(name, str) or not name:
-                raise PluginFault(f": register_{hook} gave {name!r} (expected a name)")
+        def register(*given: Any, **named: Any) -> None:
+            name, thing = registered(hook, given, named)
             if name in things:
                 raise PluginFault(f": register_{hook} registers '{name}' twice")
             things[name] = thing
@@ -245,13 +243,18 @@ def build_simulator(plugins: Plugins, design: Design) -> Simulator:
     """The simulator that `design` names, built with its options. Raises PluginError."""
     choice = design.simulator
     factory = plugins.look_up("simulators", choice.name)
-    try:
-        built: Simulator = factory(choice.options)
-    except M3edaError:
-        raise
-    except Exception as error:  # a stranger's code may raise anything
-        raise PluginError(f"simulator {choice.name} cannot be built: {cause(error)}") from error
+    words = f"simulator {choice.name} cannot be built:"
+    built: Simulator = asked(lambda: factory(choice.options), words, f"{words} it takes")
     return built
+
+
+def version_of(simulator: Simulator, name: str) -> str:
+    """What `available()` of the simulator `name` tells. Raises SimulatorMissing, PluginError."""
+    words = f"simulator {name}: available()"
+    version: object = asked(simulator.available, f"{words} raised", f"{words} takes")
+    if not isinstance(version, str) or not version.strip():
+        raise PluginError(f"{words} gave {version!r} (expected its version, such as mysim-3.1)")
+    return version
 
 
 def tools(design: Design) -> tuple[Simulator, FunctionTable]:
@@ -261,7 +264,7 @@ def tools(design: Design) -> tuple[Simulator, FunctionTable]:
     """
     plugins = Plugins(design.plugins, silent=True)
     simulator = build_simulator(plugins, design)
-    simulator.available()
+    version_of(simulator, design.simulator.name)
     return simulator, plugins.measures
 
 
@@ -273,12 +276,3 @@ def _words(hook: str) -> tuple[str, str]:
 def _arguments(impl: pluggy.HookImpl, given: Mapping[str, Any]) -> dict[str, Any]:
     """Those of `given` that a hook of a plugin asks for: it may leave some out."""
     return {name: given[name] for name in impl.argnames if name in given}
-
-
-def _name_of(command: Any = None) -> str:
-    """Of a click command. Raises PluginFault for anything else."""
-    name = getattr(command, "name", None)
-    if not isinstance(name, str) or not callable(getattr(command, "main", None)):
-        kind = type(command).__name__
-        raise PluginFault(f": register_commands gave a {kind} (expected a click command)")
-    return name

@@ -36,7 +36,7 @@ class TestCmaContract(AgentContract):
 
 
 class TestTrustRegionContract(AgentContract):
-    resumes_exactly = False  # what its model predicted is not told with the trials
+    resumes_exactly = False  # its networks learn from point to point; those of a new one are new
 
     @pytest.fixture
     def factory(self):
@@ -44,6 +44,8 @@ class TestTrustRegionContract(AgentContract):
 
 
 class TestPublishedTrustRegionContract(AgentContract):
+    resumes_exactly = False  # as above, once its 20 random points are spent
+
     @pytest.fixture
     def factory(self):
         return partial(quick, variant="published")

@@ -166,6 +166,30 @@ def test_the_scripts_of_the_command_decide_its_results(tmp_path):
     assert CommandSimulator(options).start_file() != before
 
 
+def test_a_program_without_a_version_is_known_by_its_size_and_date(tmp_path):
+    program = tmp_path / "simulator"
+    program.write_bytes(b"\x7fELF\0one")
+    program.chmod(0o755)
+    options = {"command": f"{program} {{deck}}", "results": "out.csv"}
+    before = CommandSimulator(options).start_file()
+    program.write_bytes(b"\x7fELF\0another")
+    assert CommandSimulator(options).start_file() != before
+    assert not CommandSimulator({**options, "version": "env"}).start_file()
+
+
+def test_retries_add_no_spice_to_another_dialect(rc_house):
+    with (rc_house / "design.yaml").open("a") as design:
+        design.write("failures: {retries: 2}\n")
+    template = rc_house / "rc.scs.j2"
+    template.write_text(f"// fault: convergence\n{template.read_text()}")
+    arguments = ("crosscheck", "design.yaml", "--simulator", "ngspice", "--against", "command")
+    done = m3eda(*arguments, "--points", "1", "--json", "--no-cache", cwd=rc_house)
+    told = "failures.retries: nothing is tried again, as command has no such options"
+    assert done.stderr.count(told) == 1
+    [of_command] = [s for s in json.loads(done.stdout)["simulators"] if s["name"] == "command"]
+    assert of_command["runs"] == 1
+
+
 @pytest.mark.parametrize(
     ("options", "told"),
     [

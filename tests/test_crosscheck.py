@@ -90,6 +90,11 @@ def test_a_tolerance_follows_from_analysis_and_unit(simulatorless):
     assert tolerances["level"] == ("op", Tolerance(1e-5, 1e-6))
     assert tolerances["top"] == ("tran", Tolerance(2e-2, 1e-3))
     assert tolerances["rise"] == ("tran", Tolerance(2e-2))
+    # no unit is known, and it is not that of the waveforms: 1 mV would allow a millisecond
+    assert tolerances["slower"] == ("tran", Tolerance(2e-2))
+    assert tolerances["duty"] == tolerances["spread"] == ("tran", Tolerance(2e-2, 1e-3))
+    assert tolerances["ratio"] == ("tran", Tolerance(2e-2))
+    assert tolerances["end"] == ("tran", Tolerance(2e-2, 1e-3))
     assert tolerances["spectrum"] == ("noise", Tolerance(1e-3))
 
 
@@ -135,6 +140,11 @@ measures:
   level: {expr: v(out)}
   top: {expr: maximum(v(out)), unit: V}
   rise: {expr: rise_time(v(out))}
+  slower: {expr: "max(rise_time(v(out)), 1n)"}
+  duty: {expr: "duty_cycle(v(out), level=0.5)"}
+  spread: {expr: "jitter(v(out), level=1 / 2) / period(v(out), level=1 / 2)"}
+  ratio: {expr: maximum(v(out)) / maximum(v(in))}
+  end: {expr: "abs(value_at(v(out), 20n))"}
   spectrum: {expr: "noise_density(onoise_spectrum, 1k)"}
   far: {meas: far}
   late: {meas: late}

@@ -95,3 +95,12 @@ def test_measure_file_of_hspice_over_several_lines(file):
 
 def test_lines_of_name_and_value(file):
     assert read_meas(file("Delay = 1.5e-9 targ=2n trig=1n\nlost = failed\n"))["delay"] == 1.5e-9
+
+
+def test_scale_factors_of_spice_are_read(file):
+    columns = read_csv(file("time,v(out)\n0,1.5\n2.5n,-3m\n4k,10meg\n"))
+    np.testing.assert_allclose(columns["time"], [0.0, 2.5e-9, 4e3])
+    np.testing.assert_allclose(columns["v(out)"], [1.5, -3e-3, 1e7])
+    found = read_meas(file("delay = 1.23n\nslew=12meg, from=1n\nodd = 1.2.3\nhuge= 1M\n"))
+    assert found == {"delay": pytest.approx(1.23e-9), "slew": pytest.approx(12e6)}
+    assert read_meas(file("delay alter#\n1.23n 1\n"))["delay"] == pytest.approx(1.23e-9)

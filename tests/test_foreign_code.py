@@ -32,6 +32,11 @@ AGENTS = {
         " cannot be built: ZeroDivisionError: division by zero (plug.py:4)",
     ),
     "fails to ask": ({"ask": "{}['x']"}, ": ask() raised KeyError: 'x' (plug.py:6)"),
+    "exits": ({"ask": "exit(0)"}, ": ask() raised SystemExit: 0 (plug.py:6)"),
+    "gives words": (
+        {"ask": "return ['r', 'c']"},
+        ": ask() gave a list with a str (expected a list of mappings, name to value)",
+    ),
     "fails to listen": (
         {"tell": "1 / 0"},
         ": tell() raised ZeroDivisionError: division by zero (plug.py:8)",
@@ -82,9 +87,9 @@ def test_an_agent_that(rc, here, name):
 
 
 @pytest.mark.parametrize("ask", ["return []", "return [{'r': 1e3, 'c': 1e-9}]"])
-def test_an_agent_with_nothing_new_ends_the_run(rc, ask):
+def test_an_agent_with_nothing_new_ends_the_run(rc, here, ask):
     plugin(rc, AGENT.format(init="pass", ask=ask, tell="pass"))
-    done = m3eda("size", "design.yaml", "--agent", "mine", "--json", cwd=rc)
+    done = here("size", "design.yaml", "--agent", "mine", "--json")
     assert json.loads(done.stdout)["run"]["ended"] == "exhausted"
     assert done.returncode == NOT_MET
 
@@ -117,13 +122,21 @@ def register_simulators(register):
             SIMULATOR,
             "simulator mine raised ZeroDivisionError: division by zero (plug.py:12)",
         ),
+        ("exit(0)", SIMULATOR, "simulator mine raised SystemExit: 0 (plug.py:12)"),
+        ("raise BaseException('odd')", SIMULATOR, "simulator mine raised BaseException: odd"),
         ("return None", SIMULATOR, "simulator mine gave a NoneType, not Waveforms"),
+        (
+            "from m3eda.simulate.types import SimulationFailed as F, State; "
+            "raise F(State.COMPLETE, '2\\nlines')",
+            SIMULATOR,
+            "ac: crash: 2 lines (so failed each of the first 5 points",
+        ),
         ("open('/gone/x')", STORAGE, "/gone/x: simulator mine stopped: No such file or directory"),
     ],
 )
-def test_a_simulator_that_always_fails_is_one_line_with_its_name(rc, fault, code, words):
+def test_a_simulator_that_always_fails_is_one_line_with_its_name(rc, here, fault, code, words):
     plugin(rc, SIMULATOR_PLUGIN.format(fault=fault))
-    done = m3eda("size", "design.yaml", "--simulator", "mine", cwd=rc)
+    done = here("size", "design.yaml", "--simulator", "mine")
     assert words in only_line(done)
     assert done.returncode == code
 
@@ -138,12 +151,12 @@ def test_a_simulator_that_fails_once_costs_one_trial_and_not_the_run(hopeless):
     assert "simulator mine raised AssertionError: once (plug.py:12)" in failed[0]["reason"]
 
 
-def test_a_mended_simulator_is_asked_again(rc):
+def test_a_mended_simulator_is_asked_again(rc, here):
     plugin(rc, SIMULATOR_PLUGIN.format(fault="1 / 0"))
     command = ("size", "design.yaml", "--simulator", "mine")
-    assert m3eda(*command, cwd=rc).returncode == SIMULATOR
+    assert here(*command).returncode == SIMULATOR
     plugin(rc, SIMULATOR_PLUGIN.format(fault="pass"))
-    assert m3eda(*command, cwd=rc).returncode == 0
+    assert here(*command).returncode == 0
 
 
 def test_a_traceback_is_there_for_plugin_authors(rc):

@@ -159,6 +159,21 @@ def test_operating_point_beside_ac_equals_a_separate_one(simulator, tmp_path):
 
 
 @pytest.mark.simulator
+def test_sizes_of_a_device_are_no_voltages(simulator, tmp_path):
+    text = (
+        "* sizes\n.model nb nmos level=54 version=4.5\nm1 d d 0 0 nb w=1u l=1u m=2\n"
+        "vd d 0 1\nr1 d 0 1k\nl1 d x 1n\nrx x 0 1k\n.op\n.end\n"
+    )
+    expected = {
+        "@m1[w]": "m", "@m1[l]": "m", "@m1[m]": "", "@m1[vth]": "V", "@m1[gm]": "S",
+        "@m1[id]": "A", "@r1[resistance]": "ohm", "@l1[inductance]": "H", "@vd[dc]": "V",
+    }  # fmt: skip
+    deck = Deck(text, vectors=("v(d)",), device_values=tuple(expected))
+    [analysis] = simulator.run(deck, tmp_path, 20.0).analyses
+    assert {name: analysis.units.get(name, "") for name in expected} == expected
+
+
+@pytest.mark.simulator
 def test_dc_sweep(simulator, tmp_path):
     text = AMPLIFIER + ".dc vin 0 1.8 0.1\n"
     dc = results(simulator, tmp_path, text, vectors=("v(out)", "v(in)"))["dc"]
@@ -431,6 +446,7 @@ def test_options_reach_ngspice(tmp_path):
         {"reltol": "1e-3\n.include /etc/passwd"},
         {"rel tol": 1.0},
         {"memory": "much"},
+        {"memory": "500m"},
         {"spiceinit": "/no/such/file"},
     ],
 )

@@ -26,7 +26,7 @@ pytestmark = pytest.mark.simulator
 EXAMPLES = sorted(
     path.relative_to(ROOT / "examples").as_posix()
     for path in (ROOT / "examples").glob("*/*.yaml")
-    if path.parent.name not in ("custom_simulator", "sky130_ota")
+    if path.parent.name not in ("custom_simulator", "sky130_ota", "spectre_style")
 )
 BSIM4 = ".model nb nmos level=54 version=4.5 toxe=3n cgdo=-1e-10 cgso=-1e-10 vth0=0.4\n"
 

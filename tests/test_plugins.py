@@ -85,16 +85,36 @@ BAD = {
         ": m3eda_api is 'one' (expected a number such as 1)",
     ),
     "takes a name of m3eda": (
-        f"{AGENTS}register('random', None)",
+        f"{AGENTS}register('random', print)",
         ": the agent 'random' is m3eda's own and stays so",
     ),
     "registers one name twice": (
-        f"{AGENTS}register('a', None); register('a', None)",
+        f"{AGENTS}register('a', print); register('a', print)",
         ": register_agents registers 'a' twice",
     ),
     "registers no name": (
-        f"{AGENTS}register(None, None)",
-        ": register_agents gave None (expected a name)",
+        f"{AGENTS}register(None, print)",
+        ": register_agents gave 'None' (expected a name)",
+    ),
+    "registers a name of two lines": (
+        f"{AGENTS}register('a\\nb', print)",
+        ": register_agents gave 'a\\nb' (expected a name)",
+    ),
+    "registers no factory": (
+        f"{AGENTS}register('a', None)",
+        ": register_agents gave NoneType for 'a' (expected a factory)",
+    ),
+    "calls register in another way": (
+        f"{AGENTS}register(name='a', factory=print)",
+        ": register_agents called `register` with 2 arguments by name (expected register(name, fac",
+    ),
+    "registers a plain function as a measure": (
+        f"{HOOK}def register_measures(register): register('a', print)",
+        ": register_measures gave builtin_function_or_method for 'a' (expected what ",
+    ),
+    "registers no path": (
+        f"{HOOK}def register_technologies(register): register('a', 3)",
+        ": register_technologies gave int for 'a' (expected the path of a technology.yaml)",
     ),
 }
 
@@ -107,6 +127,17 @@ def test_an_installed_plugin_that(kind, sized, site):
     assert only_line(done).startswith(f"plugin bad (bad-sim 1.0){words}")
     assert done.returncode == ExitCode.SPECS_MET
     assert json.loads(done.stdout)["met"] is True
+
+
+def test_what_a_plugin_raises_is_told_in_a_line_of_some_length(here, site):
+    site.install("bad-sim", "raise ValueError('x' * 10_000)", module="bad", called="bad")
+    assert len(only_line(here("--help"))) < 1000
+
+
+def test_a_plugin_that_changes_the_working_directory(rc, sized, site):
+    site.install("moving", f"import os\nos.chdir('/')\n{OBSERVER}pass\n")
+    done = sized("--quiet")
+    assert (done.returncode, done.stderr) == (ExitCode.SPECS_MET, "")
 
 
 @pytest.mark.parametrize(
@@ -128,7 +159,7 @@ def test_an_entry_point_on_nothing(sized, site, entry, words):
 def test_damaged_metadata_costs_one_distribution(sized, site):
     site.install("bad-sim", AGENTS + "pass", module="bad")
     (site.folder / "bad_sim-1.0.dist-info" / "entry_points.txt").write_text("[m3eda]\nnonsense\n")
-    site.install("bare-sim", AGENTS + "register('bare', None)", module="bare")
+    site.install("bare-sim", AGENTS + "register('bare', print)", module="bare")
     (site.folder / "bare_sim-1.0.dist-info" / "METADATA").unlink()
     done = sized("--json")
     lines = done.stderr.splitlines()
@@ -366,7 +397,7 @@ OF_DESIGN = {
         "{plug}: does not load: it takes longer than 0.3 s (M3EDA_PLUGIN_TIMEOUT)",
     ),
     "doubles a name": (
-        f"{AGENTS}register('random', None)\n",
+        f"{AGENTS}register('random', print)\n",
         "two plugins register the agent 'random': agents (m3eda ",
     ),
     "has an unknown hook": (
@@ -402,7 +433,7 @@ def test_a_plugin_file_of_the_design_that(kind, rc, here, monkeypatch):
 
 
 def test_the_list_of_plugins(here, site, broken):
-    site.install("odd-sim", f"{AGENTS}register('random', None)\n    register('mine', None)")
+    site.install("odd-sim", f"{AGENTS}register('random', print)\n    register('mine', print)")
     done = here("plugins")
     assert (done.returncode, done.stderr) == (0, "")
     rows = {

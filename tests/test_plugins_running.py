@@ -11,14 +11,15 @@ import time
 
 import pytest
 
-from m3eda.design.types import SimulatorChoice
+from m3eda.design.types import Measure, SimulatorChoice
 from m3eda.errors import ExitCode
 from m3eda.plugin_guard import Overdue, limited
 from m3eda.plugins import Plugins
 from m3eda.simulate import threads
 from m3eda.simulate.evaluator import Evaluator
+from m3eda.simulate.measures import Trace, measure
 from m3eda.simulate.types import State
-from tests.helpers import DividerSimulator, divider, only_line, plugin
+from tests.helpers import DividerSimulator, divider, m3eda, only_line, plugin
 from tests.plugin_site import GOOD, OBSERVER
 
 # ---- observers -----------------------------------------------------------------------------
@@ -47,6 +48,18 @@ def test_an_observer_that_fails_is_told_no_more(rc, sized, site, fault, words):
 def test_an_observer_writes_where_it_likes(rc, sized, site):
     site.install("observer", f"{OBSERVER}print('heard')\n")
     assert sized("--quiet").stdout.startswith("heard\nheard\n")
+
+
+def test_a_thread_that_an_observer_leaves_running_does_not_keep_m3eda_from_ending(rc):
+    body = (
+        "import threading, time; threading.Thread(target=time.sleep, args=(60,), name='x').start()"
+    )
+    plugin(rc, f"{OBSERVER}{body}\n{GOOD}")
+    began = time.monotonic()
+    done = m3eda("size", "design.yaml", "--simulator", "good", cwd=rc, M3EDA_PLUGIN_TIMEOUT="0.5")
+    assert time.monotonic() - began < 30
+    assert only_line(done) == "threads of a plugin do not end and are left behind: x"
+    assert done.returncode == ExitCode.SPECS_MET
 
 
 # ---- a time limit --------------------------------------------------------------------------
@@ -87,6 +100,69 @@ def test_a_limit_outside_the_main_thread():
     thread.start()
     thread.join(1.0)
     assert told == [7, "overdue", "raised"]
+
+
+# ---- a simulator that cannot be built, or does not tell its version --------------------------
+
+
+@pytest.mark.parametrize(
+    ("place", "fault", "words"),
+    [
+        ("__init__(self, options)", "exit(0)", "cannot be built: SystemExit: 0 (plug.py:8)"),
+        ("__init__(self, options)", "import time; time.sleep(60)",
+         "cannot be built: it takes longer than 0.3 s (M3EDA_PLUGIN_TIMEOUT)"),
+        ("available(self)", "1 / 0",
+         "available() raised ZeroDivisionError: division by zero (plug.py:9)"),
+        ("available(self)", "exit(0)", "available() raised SystemExit: 0 (plug.py:9)"),
+        ("available(self)", "import time; time.sleep(60)",
+         "available() takes longer than 0.3 s (M3EDA_PLUGIN_TIMEOUT)"),
+        ("available(self)", "return None",
+         "available() gave None (expected its version, such as mysim-3.1)"),
+    ],
+)  # fmt: skip
+def test_a_simulator_that_cannot_start(rc, here, monkeypatch, place, fault, words):
+    monkeypatch.setenv("M3EDA_PLUGIN_TIMEOUT", "0.3")
+    head, _, rest = GOOD.partition(f"    def {place}: ")
+    plugin(rc, f"{head}    def {place}: {fault}\n{rest.partition(chr(10))[2]}")
+    done = here("size", "design.yaml", "--simulator", "good")
+    assert done.returncode == ExitCode.BAD_INPUT
+    assert only_line(done).replace("good:", "good") == f"simulator good {words}"
+
+
+OPENS = """\
+    {ahead}
+    def open(self, rundir, *, strict):
+        {body}
+@hookimpl
+"""
+
+
+@pytest.mark.parametrize(
+    ("ahead", "body", "words"),
+    [
+        ("ahead = 0", "return 5", ": open() gave a int (expected run, close and broken)"),
+        ("ahead = 0", "exit(0)", ": open() raised SystemExit: 0 (plug.py:"),
+        ("ahead = None", "pass", ": ahead is None (expected a whole number)"),
+    ],
+)
+def test_a_session_that_cannot_be(rc, here, ahead, body, words):
+    plugin(rc, GOOD.replace("@hookimpl\n", OPENS.format(ahead=ahead, body=body)))
+    done = here("size", "design.yaml", "--simulator", "good")
+    assert done.returncode == ExitCode.BAD_INPUT
+    assert only_line(done).startswith(f"simulator good{words}")
+
+
+def test_a_measure_that_exits_costs_its_value(tmp_path):
+    def leave(response: Trace) -> float:
+        sys.exit(0)
+
+    functions = {**Plugins().measures, "leave": measure(analysis="op")(leave)}
+    measures = {"left": Measure("left", "op", "leave(v(out))")}
+    design = divider(tmp_path, measures=measures, specs={})
+    evaluator = Evaluator(design, DividerSimulator(), functions)
+    result = next(evaluator.evaluate([{"r1": 1e3, "r2": 1e3}]))["nominal"]
+    evaluator.close()
+    assert result.reasons == {"left": "SystemExit: 0"}
 
 
 # ---- a simulator that does not return ------------------------------------------------------

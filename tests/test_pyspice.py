@@ -17,7 +17,11 @@ from m3eda.flow import Execution, Project
 from m3eda.simulate.types import Deck, SimulationFailed, Simulator, State, WarmSimulator
 from m3eda.testing.sessions import WarmSimulatorContract
 
-pytest.importorskip("PySpice")
+# imported once, for the sessions, which are forks of this process
+pytest.importorskip("PySpice.Spice.NgSpice.Shared", reason="PySpice is not installed")
+
+PYSPICE = PySpiceNgspice({})
+"""One for all: to find out its version is to start a process, which takes as long as a run."""
 
 OP_AMP = Path(__file__).resolve().parent.parent / "examples" / "two_stage_opamp" / "design.yaml"
 
@@ -28,7 +32,7 @@ class TestPySpice(WarmSimulatorContract):
 
     @pytest.fixture
     def simulator(self) -> Simulator:
-        return PySpiceNgspice({})
+        return PYSPICE
 
 
 @pytest.mark.simulator
@@ -38,7 +42,7 @@ def test_the_op_amp_gives_what_ngspice_gives(tmp_path):
         folders = [tmp_path / f"{name}_{way}" for way in ("ours", "theirs")]
         for folder in folders:
             folder.mkdir()
-        ours = PySpiceNgspice({}).run(deck, folders[0], 60.0)
+        ours = PYSPICE.run(deck, folders[0], 60.0)
         theirs = NgspiceBatch({}).run(deck, folders[1], 60.0)
         assert [a.kind for a in ours.analyses] == [a.kind for a in theirs.analyses]
         for one, other in zip(ours.analyses, theirs.analyses, strict=True):
@@ -66,7 +70,7 @@ def test_a_worker_sizes_with_a_session_of_it():
 def test_a_deck_that_ends_ngspice_is_a_failed_run(tmp_path):
     text = "unbalanced\n.param a={1+\nv1 in 0 {a}\nr1 in 0 1e3\n.op\n.end\n"
     with pytest.raises(SimulationFailed) as caught:
-        PySpiceNgspice({}).run(Deck(text), tmp_path, 30.0)
+        PYSPICE.run(Deck(text), tmp_path, 30.0)
     assert caught.value.state in (State.PARSE_ERROR, State.CRASH)
 
 

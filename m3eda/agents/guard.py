@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from m3eda.agents.types import Agent, AgentFactory, Retargetable
@@ -20,12 +21,19 @@ def make_agent(factory: AgentFactory, design: Design) -> Agent:
     if not design.free:
         return OnePoint()
     choice = design.agent
-    try:
+    with _told(f"agent {choice.name} cannot be built:"):
         return GuardedAgent(factory(design, choice.seed, choice.options), design)
-    except M3edaError:
+
+
+@contextlib.contextmanager
+def _told(words: str) -> Iterator[None]:
+    """Raises PluginError, `words` with what was raised, for anything but an error of m3eda."""
+    try:
+        yield
+    except (M3edaError, KeyboardInterrupt):
         raise
-    except Exception as error:  # a stranger's code may raise anything
-        raise PluginError(f"agent {choice.name} cannot be built: {cause(error)}") from error
+    except BaseException as error:  # a stranger's code may raise anything
+        raise PluginError(f"{words} {cause(error)}") from error
 
 
 class OnePoint:
@@ -52,34 +60,25 @@ class GuardedAgent:
 
     def ask(self, n: int) -> list[Sizing]:
         """The agent's proposals. Raises PluginError where one is no sizing of this design."""
-        try:
+        with _told(f"agent {self._name}: ask() raised"):
             asked: Any = self._agent.ask(n)
-        except M3edaError:
-            raise
-        except Exception as error:  # a stranger's code may raise anything
-            raise PluginError(f"agent {self._name}: ask() raised {cause(error)}") from error
-        if not isinstance(asked, Sequence) or not all(isinstance(s, Mapping) for s in asked):
-            raise self._wrong(f"a {type(asked).__name__}", "a list of mappings, name to value")
+        odd = [s for s in asked if not isinstance(s, Mapping)] if _is_list(asked) else [asked]
+        if odd:
+            within = "a list with " if odd[0] is not asked else ""
+            what = f"{within}a {type(odd[0]).__name__}"
+            raise self._wrong(what, "a list of mappings, name to value")
         for sizing in asked:
             self._check(sizing)
         return list(asked)
 
     def tell(self, trials: Sequence[Trial]) -> None:
-        try:
+        with _told(f"agent {self._name}: tell() raised"):
             self._agent.tell(trials)
-        except M3edaError:
-            raise
-        except Exception as error:  # a stranger's code may raise anything
-            raise PluginError(f"agent {self._name}: tell() raised {cause(error)}") from error
 
     def retarget(self, design: Design, trials: Sequence[Trial]) -> bool:
         """Pass other specs on; False where the agent cannot take them."""
-        try:
+        with _told(f"agent {self._name}: retarget() raised"):
             return retargeted(self._agent, design, trials)
-        except M3edaError:
-            raise
-        except Exception as error:  # a stranger's code may raise anything
-            raise PluginError(f"agent {self._name}: retarget() raised {cause(error)}") from error
 
     def describe(self) -> str:
         """What the agent does, in its own words; empty where it does not say."""
@@ -152,6 +151,10 @@ class _Check:
         if self._parameter.step and type(value) is float and len(self._good) < _GOOD_KEPT:
             self._good.add(value)
         return True
+
+
+def _is_list(value: Any) -> bool:
+    return isinstance(value, Sequence) and not isinstance(value, str)
 
 
 def _is_number(value: Any) -> bool:

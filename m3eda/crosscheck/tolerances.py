@@ -6,8 +6,9 @@ owed to is in docs/simulators.md, "Two simulators side by side".
 
 from __future__ import annotations
 
+import ast
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from m3eda.design.expressions import Expression
@@ -75,11 +76,14 @@ KINDS: Mapping[str, _Kind] = {
     "dc": _Kind(1e-3, {"V": 2e-4, "A": 1e-12, "W": 1e-12, "1/K": 1e-7}, 0.01),
     "ac": _Kind(2e-3, {}, 0.02),
     "sp": _Kind(2e-3, {}, 0.02),
-    "tran": _Kind(2e-2, {"V": 1e-3, "A": 1e-9, "W": 1e-9}, 0.2),
+    "tran": _Kind(2e-2, {"V": 1e-3, "A": 1e-9, "W": 1e-9, "V/V": 1e-3}, 0.2),
 }
 """By analysis, the tightest first."""
 
 _ANGLES = {"deg": Tolerance(absolute=0.1), "rad": Tolerance(absolute=math.radians(0.1))}
+_VALUES_OF = {"op", "value_at", "average", "rms", "minimum", "maximum", "peak_to_peak"}
+"""Functions that give what has the unit of their waveform."""
+_RATIOS = {"duty_cycle", "overshoot", "undershoot", "efficiency", "thd"}
 _CAPACITANCE = Tolerance(1e-2)
 """Charge models are what simulators share least."""
 
@@ -149,15 +153,36 @@ def default_rules(
 
 
 def _unit(design: Design, name: str, functions: FunctionTable) -> str:
-    """The unit of a measure; where nobody has said it, that of the waveforms it is made of."""
+    """The unit of a measure; where nobody has said it, that of waveforms it is a value of."""
     unit, measure = unit_of(design, name), design.measures[name]
     if unit or not measure.expression:
         return unit
-    vectors = Expression.parse(measure.expression, functions).vectors
+    expression = Expression.parse(measure.expression, functions)
+    vectors = expression.vectors
+    called = [call for call in expression.calls if call in functions]
+    if _is_ratio(measure.expression, called, functions):
+        return "V/V"
+    if {*called} - _VALUES_OF or {*measure.expression} & {*"*/"}:
+        return ""  # such as a time, for which 1 mV says nothing
     for start, of_all in (("v(", "V"), ("i(", "A")):
         if vectors and all(vector.startswith(start) for vector in vectors):
             return of_all
     return ""
+
+
+def _is_ratio(text: str, called: Sequence[str], functions: FunctionTable) -> bool:
+    """Whether an expression is a plain number for sure, such as a duty cycle or jitter / period."""
+    if called and {*called} <= _RATIOS:
+        return True
+    try:
+        tree = ast.parse(text.strip(), mode="eval").body
+    except SyntaxError:  # such as @m1[gm]
+        return False
+    if not isinstance(tree, ast.BinOp) or not isinstance(tree.op, ast.Div):
+        return False
+    sides = (ast.unparse(side).partition("(")[0] for side in (tree.left, tree.right))
+    above, below = (functions[name].unit if name in functions else "" for name in sides)
+    return bool(above) and above == below
 
 
 def _default(analysis: str, unit: str) -> Tolerance:
@@ -204,9 +229,10 @@ def _given(design: Design, text: str, written: str, name: str) -> Tolerance:
     if of in ("", "%", "ppm"):
         return Tolerance(relative=size)
     unit = unit_of(design, name)
-    if not unit or not same_unit(of, unit):
+    if not same_unit(of, unit or "1"):
         what = f"is in {unit}" if unit else "has no unit"
-        raise _mistake(text, f"is in {of}, but {name} {what}", "a plain number is relative")
+        hint = "a plain number is relative" + ("" if unit else ", such as 0.01 V/V absolute")
+        raise _mistake(text, f"is in {of}, but {name} {what}", hint)
     return Tolerance(absolute=size)
 
 

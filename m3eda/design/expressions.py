@@ -102,7 +102,7 @@ class Expression:
         return float(result) if type(result) is int else result
 
 
-def explained(error: Exception) -> Exception:
+def explained(error: BaseException) -> BaseException:
     """The ExpressionError for what arithmetic raised; other errors are themselves."""
     if isinstance(error, ZeroDivisionError):
         return ExpressionError("divides by zero")

@@ -33,6 +33,8 @@ class ClosedForm:
     """Results go by `deck.values`, and not by the text alone."""
     needs_rundir = False
     """No directory is made for a run."""
+    takes_options = False
+    """No `.option` line changes what it gives."""
 
     def __init__(self, name: str, solve: Callable[[Deck], Waveforms], version: str = "1") -> None:
         self.name = name

@@ -19,7 +19,7 @@ from m3eda.simulate.executor import Executor, Outcome, Task
 from m3eda.simulate.files import content_hash
 from m3eda.simulate.measurer import Measured, Measurer
 from m3eda.simulate.render import Renderer
-from m3eda.simulate.runner import LADDER, RELAXED, Runner, keep
+from m3eda.simulate.runner import LADDER, RELAXED, Runner, keep, steps
 from m3eda.simulate.spent import Spent
 from m3eda.simulate.threads import Threads
 from m3eda.simulate.trial import CornerResult
@@ -161,7 +161,11 @@ class Evaluator:
     @property
     def note(self) -> str:
         """What the user should know of how simulations run; empty where all is as it should be."""
-        return getattr(self._executor, "note", "")
+        told = [getattr(self._executor, "note", "")]
+        if self.design.failures.retries and not steps(self.design, self.simulator):
+            name = self.design.simulator.name
+            told.append(f"failures.retries: nothing is tried again, as {name} has no such options")
+        return "; ".join(filter(None, told))
 
     def close(self) -> None:
         """End every process that simulates for this evaluator."""

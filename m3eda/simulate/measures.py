@@ -269,12 +269,12 @@ class _Evaluation:
                 result = expression.compute(scope)
             plain = type(result) is float and math.isfinite(result)
             value = result if plain else _usable(result)
-        except Exception as error:  # noqa: BLE001  # a plugin's function may raise anything
+        except (Exception, SystemExit) as error:  # noqa: BLE001  # a plugin's may raise anything
             self._note(name, explained(error))
         self.values[name] = value
         return value
 
-    def _note(self, name: str, error: Exception) -> None:
+    def _note(self, name: str, error: BaseException) -> None:
         """Keep why the measure `name` does not exist."""
         if isinstance(error, VectorMissing):
             self.reasons[name] = error.reason

@@ -23,8 +23,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
+from m3eda.units import NumberError, parse
+
 TAIL = 1 << 20
 """Bytes kept from the end of each output stream."""
+
+_LEAST_MEMORY = 10_000_000
 
 _GRACE = 0.5  # seconds between SIGTERM and SIGKILL
 _LONGEST = 1e6  # seconds, about what fits the milliseconds of poll()
@@ -38,6 +42,14 @@ while read -r group; do
     [ "$group" -gt 1 ] && kill -9 "-$group"
 done <&1
 """
+
+
+def address_space(given: str | float) -> int:
+    """Bytes that a simulator's option `memory` asks for, such as `2g`. Raises NumberError."""
+    size = parse(given)
+    if size < _LEAST_MEMORY:
+        raise NumberError(f"memory: {given} is too little: write 2g, or 500meg")
+    return int(size)
 
 
 @dataclass(frozen=True)

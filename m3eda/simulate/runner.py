@@ -35,6 +35,7 @@ from m3eda.simulate.types import (
     WarmSimulator,
     Waveforms,
 )
+from m3eda.simulate.wellformed import flaw
 
 LADDER: Mapping[str, str] = {
     "gmin": "gmin=1e-10",
@@ -52,6 +53,10 @@ _LEAST_ROOM = 1 << 14
 
 Tools = Callable[[Design], tuple[Simulator, FunctionTable]]
 """What builds a design's simulator and the functions of its measures, from its plugins."""
+
+
+class GivenUp(BaseException):
+    """Raised in a thread whose simulation nobody waits for any more: it is not to go on."""
 
 
 @dataclass(frozen=True)
@@ -103,18 +108,24 @@ class Runner:
         """
         if self.cold or not isinstance(self.simulator, WarmSimulator):
             return
+        name = self.design.simulator.name
         try:
-            self.session = self.simulator.open(rundir, strict=self.strict)
+            session: Any = self.simulator.open(rundir, strict=self.strict)
         except OnlyCold as reason:
             self.note = str(reason)
-        except M3edaError:
+            return
+        except (M3edaError, KeyboardInterrupt):
             raise
         except OSError as error:
             where = error.filename or rundir
             raise StorageError(f"{where}: cannot be written: {error.strerror or error}") from error
-        except Exception as error:  # a stranger's code may raise anything
-            name = self.design.simulator.name
+        except BaseException as error:  # a stranger's code may raise anything
             raise PluginError(f"simulator {name}: open() raised {cause(error)}") from error
+        if not isinstance(session, Session):
+            kind = type(session).__name__
+            text = f"simulator {name}: open() gave a {kind} (expected run, close and broken)"
+            raise PluginError(text)
+        self.session = session
 
     @property
     def broken(self) -> bool:
@@ -128,8 +139,7 @@ class Runner:
         failure is in the outcome's result.
         """
         spent = dict.fromkeys(("simulator", "analysis", "measuring"), 0.0)
-        policy = self.design.failures
-        ladder = (policy.ladder or tuple(LADDER))[: policy.retries]
+        ladder = steps(self.design, self.simulator)
         options: list[str] = []
         for attempt in range(len(ladder) + 1):
             if attempt:
@@ -198,19 +208,23 @@ class Runner:
         """What the simulator gives; what its code raises against the contract is its crash."""
         name = self.design.simulator.name
         try:
-            waveforms = run(simulator)
-        except (SimulationFailed, M3edaError, OnlyCold):
+            waveforms: Waveforms = run(simulator)
+        except SimulationFailed as failure:
+            failure.reason = " ".join(str(failure.reason or "it gives no reason").split())
+            if failure.state is State.COMPLETE:
+                failure.state = State.CRASH
+            raise
+        except (M3edaError, OnlyCold, KeyboardInterrupt, GivenUp):
             raise
         except OSError as error:
             where = error.filename or tempfile.gettempdir()
             text = f"{where}: simulator {name} stopped: {error.strerror or error}"
             raise StorageError(text) from error
-        except Exception as error:  # a stranger's code may raise anything
+        except BaseException as error:  # a stranger's code may raise anything
             reason = f"simulator {name} raised {cause(error)}"
             raise SimulationFailed(State.CRASH, reason) from error
-        if not isinstance(waveforms, Waveforms):
-            kind = type(waveforms).__name__
-            raise SimulationFailed(State.CRASH, f"simulator {name} gave a {kind}, not Waveforms")
+        if words := flaw(waveforms):
+            raise SimulationFailed(State.CRASH, f"simulator {name} gave {words}")
         return waveforms
 
     def _measured(self, deck: Deck, waveforms: Waveforms, spent: dict[str, float]) -> CornerResult:
@@ -222,6 +236,22 @@ class Runner:
         finally:
             spent["measuring"] += time.perf_counter() - start
         return CornerResult(measures, reasons, seconds=waveforms.seconds)
+
+
+def steps(design: Design, simulator: Simulator) -> tuple[str, ...]:
+    """The steps of the ladder that a failed run is tried again with."""
+    policy = design.failures
+    takes = getattr(simulator, "takes_options", True)
+    return (policy.ladder or tuple(LADDER))[: policy.retries] if takes else ()
+
+
+def decks_ahead(simulator: Simulator, design: Design) -> int:
+    """How many decks a session of `simulator` likes to hear of early. Raises PluginError."""
+    ahead: object = getattr(simulator, "ahead", 0)
+    if not isinstance(ahead, int):
+        name = design.simulator.name
+        raise PluginError(f"simulator {name}: ahead is {ahead!r} (expected a whole number)")
+    return ahead
 
 
 def failed_result(design: Design, deck: Deck, failure: SimulationFailed) -> CornerResult:

@@ -12,9 +12,10 @@ import threading
 import time
 from collections import deque
 
+from m3eda.errors import PluginError, cause
 from m3eda.simulate.executor import Outcome, Task
 from m3eda.simulate.process import kill_running
-from m3eda.simulate.runner import Runner, failed_result, keep
+from m3eda.simulate.runner import GivenUp, Runner, failed_result, keep
 from m3eda.simulate.types import SimulationFailed, State
 
 _GRACE = 5.0
@@ -168,8 +169,10 @@ class _Worker(threading.Thread):
             outcome: Outcome | BaseException
             try:
                 outcome = self._crew.runner.run(task.deck)
-            except BaseException as error:  # noqa: BLE001  raised again where it is waited for
+            except (Exception, KeyboardInterrupt) as error:  # noqa: BLE001  raised by who waits
                 outcome = error
+            except BaseException as error:  # noqa: BLE001  a stranger's code may raise anything
+                outcome = PluginError(f"a simulation raised {cause(error)}")
             with self._lock:
                 if self._left:
                     return
@@ -199,10 +202,8 @@ def _attempt_begins() -> None:
 
 
 def _end_python(ident: int) -> None:
-    """Raise SystemExit in a thread, as soon as it runs Python."""
+    """Raise GivenUp in a thread, as soon as it runs Python."""
     with contextlib.suppress(ImportError, AttributeError):  # a Python that cannot
         import ctypes
 
-        ctypes.pythonapi.PyThreadState_SetAsyncExc(
-            ctypes.c_ulong(ident), ctypes.py_object(SystemExit)
-        )
+        ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(ident), ctypes.py_object(GivenUp))

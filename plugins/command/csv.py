@@ -5,12 +5,15 @@ from __future__ import annotations
 import csv
 import re
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+from m3eda.units import parse
 
 _DELIMITERS = ",;\t"
 _RECTANGULAR = ("re({}) im({})", "real({}) imag({})", "{}.re {}.im", "{}_re {}_im",
@@ -19,7 +22,7 @@ _POLAR = ("mag({}) phase({})", "mag({}) ph({})", "vm({}) vp({})", "im({}) ip({})
           "{}_mag {}_phase")  # fmt: skip
 _SPICE = {"vr": "v", "vm": "v", "ir": "i", "im": "i"}
 """HSPICE's words for a part of a voltage or current, and those of the whole."""
-_ASSIGNMENT = re.compile(r"^\s*([A-Za-z_]\w*)\s*=\s*([-+]?[\d.]+(?:[eE][-+]?\d+)?)\b", re.MULTILINE)
+_ASSIGNMENT = re.compile(r"^\s*([A-Za-z_]\w*)\s*=\s*([-+]?[\d.]\S*)", re.MULTILINE)
 
 
 class CsvError(ValueError):
@@ -92,11 +95,15 @@ def read_meas(path: Path) -> dict[str, float]:
     text = path.read_text(encoding="utf-8", errors="replace")
     lines = [line for line in text.splitlines() if not re.match(r"\s*(\$|\.title)", line, re.I)]
     words = " ".join(lines).replace(",", " ").lower().split()
-    if "alter#" not in words:
-        return {name.lower(): float(value) for name, value in _ASSIGNMENT.findall(text)}
-    count = words.index("alter#") + 1
-    pairs = zip(words[:count], words[count : 2 * count], strict=False)
-    return {name: float(value) for name, value in pairs if _is_number(value)}
+    pairs: Iterable[tuple[str, str]] = _ASSIGNMENT.findall(text)
+    if "alter#" in words:
+        count = words.index("alter#") + 1
+        pairs = zip(words[:count], words[count : 2 * count], strict=False)
+    found: dict[str, float] = {}
+    for name, value in pairs:
+        with suppress(ValueError):
+            found[name.lower()] = _number(value.rstrip(",;"))
+    return found
 
 
 def _columns(path: Path, names: Sequence[str], rows: Iterable[Sequence[str]]) -> list[NDArray[Any]]:
@@ -120,9 +127,22 @@ def _column(path: Path, name: str, cells: Sequence[str]) -> NDArray[Any]:
     except ValueError:
         pass
     try:
+        return np.array([_number(cell) for cell in cells])
+    except ValueError:
+        pass
+    try:
         return np.array([_complex(cell) for cell in cells])
     except ValueError as error:
         raise CsvError(f"{path.name}: column {name}: {error}") from error
+
+
+def _number(word: str) -> float:
+    """A number, with a scale factor of SPICE (`1.2n`) where it has one. Raises ValueError."""
+    try:
+        return float(word)
+    except ValueError:
+        value: float = parse(word)
+        return value
 
 
 def _complex(cell: str) -> complex:

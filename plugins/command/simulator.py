@@ -38,6 +38,8 @@ class CommandSimulator:
     """A simulator that starts a process a run; its options are those of the plugin."""
 
     name = "command"
+    takes_options = False
+    """Its dialect is not known: `.option` lines may mean nothing in it."""
 
     def __init__(self, options: Mapping[str, Value] | None = None) -> None:
         self._options = read_options(options or {})
@@ -56,11 +58,17 @@ class CommandSimulator:
             return self._found[1]
 
     def start_file(self) -> str:
-        """The scripts that the command names: results of others are not theirs."""
+        """The scripts that the command names, and size and date of a program that tells no version:
+        results of others are not theirs."""
         self.available()
         assert self._found is not None
-        files = [Path(word) for word in (self._found[0], *self._options.command[1:])]
-        return "\0".join(_script(path) for path in files if path.is_absolute())
+        program = Path(self._found[0])
+        files = [program, *map(Path, self._options.command[1:])]
+        texts = [_script(path) for path in files if path.is_absolute()]
+        if not self._options.version and not texts[0] and self._options.command[0] != PYTHON:
+            status = program.stat()
+            texts[0] = f"{status.st_size} {status.st_mtime_ns}"
+        return "\0".join(texts)
 
     def run(self, deck: Deck, rundir: Path, timeout: float) -> Waveforms:
         """Run the command in `rundir` on the deck as it is; its files stay there."""

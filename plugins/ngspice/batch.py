@@ -19,15 +19,15 @@ from pathlib import Path
 
 from m3eda_plugins.ngspice.deck import Pass, option_text, prepare
 from m3eda_plugins.ngspice.log import meas_results, tail, unrecognized
+from m3eda_plugins.ngspice.multipliers import check_multipliers
 from m3eda_plugins.ngspice.results import Result, analyses, invented, missing, results
 from m3eda_plugins.ngspice.verdict import judge
 
 from m3eda.design.types import Value
 from m3eda.errors import DesignError, Mistake, SimulatorMissing
-from m3eda.simulate.process import Completed, run_process
+from m3eda.simulate.process import Completed, address_space, run_process
 from m3eda.simulate.rawfile import RawFileError, read_raw
 from m3eda.simulate.types import Deck, OnlyCold, Session, SimulationFailed, State, Waveforms
-from m3eda.units import NumberError, parse
 
 INSTALL = (
     "install it: `apt install ngspice` (Debian, Ubuntu), `dnf install ngspice` (Fedora), "
@@ -57,8 +57,8 @@ class NgspiceBatch:
         self.options = given
         try:
             option_text(given)
-            self._memory = int(parse(own.get("memory", 0.0)))
-        except (ValueError, NumberError) as error:
+            self._memory = address_space(own["memory"]) if "memory" in own else 0
+        except ValueError as error:  # a NumberError too
             raise DesignError([Mistake(str(error), key="simulator.options")]) from error
         if self._spiceinit not in ("", "none") and not Path(self._spiceinit).is_file():
             raise DesignError(
@@ -87,6 +87,7 @@ class NgspiceBatch:
     def run(self, deck: Deck, rundir: Path, timeout: float) -> Waveforms:
         """Run the deck's passes one after the other; all its files stay in `rundir`."""
         self.available()
+        check_multipliers(deck, self.start_file())
         passes = prepare(deck, self.options)
         environment = self._environment(rundir)
         found: list[Result] = []

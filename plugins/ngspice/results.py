@@ -26,6 +26,8 @@ _KINDS: Mapping[str, AnalysisKind] = {
 }
 _UNITS = {"voltage": "V", "current": "A", "time": "s", "frequency": "Hz", "admittance": "S",
           "capacitance": "F", "charge": "C", "conductance": "S", "power": "W"}  # fmt: skip
+_SIZES = {"w": "m", "l": "m", "ad": "m^2", "as": "m^2", "pd": "m", "ps": "m", "r": "ohm",
+          "resistance": "ohm", "inductance": "H", "temp": "degC"}  # fmt: skip
 _WORDS = {"op": "operating point", "dc": "DC sweep", "ac": "AC analysis",
           "tran": "transient", "noise": "noise analysis", "sp": "S-parameter analysis"}  # fmt: skip
 _SWEEP = "sweep"
@@ -67,18 +69,23 @@ def gap(one_pass: Pass, found: Sequence[Result], deck_text: str) -> str:
         return "the operating point did not arrive"
     autostop = "autostop" in deck_text.lower()
     left = [r for r in found if r.has_scale]
-    for card in one_pass.analyses:
+    # the longest transient first: its plot would do for a shorter one too
+    for card in sorted(one_pass.analyses, key=_length, reverse=True):
         candidates = [r for r in left if r.kind == card.kind]
         # several cards of a kind run in ngspice's own order, so any of their plots will do
         match = next((r for r in candidates if not _shortfall(card, r, autostop)), None)
         if match is not None:
-            left.remove(match)
+            left = [each for each in left if each is not match]
             continue
         word = _WORDS[card.kind or "op"]
         if not candidates or not candidates[0].points:
             return f"the {word} gave no points"
         return f"the {word} {_shortfall(card, candidates[0], autostop)}"
     return ""
+
+
+def _length(card: Card) -> float:
+    return (stop_time(card) or 0.0) if card.kind == "tran" else 0.0
 
 
 def _shortfall(card: Card, result: Result, autostop: bool) -> str:
@@ -169,7 +176,13 @@ def _unit(result: Result, name: str, column: int) -> str:
     if name == _SWEEP:
         start = result.plot.names[0].lower().strip("vi(")[:4]
         return {"temp": "degC", "res-": "ohm"}.get(start, _UNITS.get(result.plot.types[0], ""))
-    return _UNITS.get(result.plot.types[column], "")
+    written = _UNITS.get(result.plot.types[column], "")
+    if not is_device_value(name):
+        return written
+    device, _, value = name.rstrip("]").partition("[")
+    # ngspice calls whatever it has no word for a voltage
+    is_voltage = "v" in (value[:1], device.replace("@", ".").rpartition(".")[2][:1])
+    return _SIZES.get(value, "" if written == "V" and not is_voltage else written)
 
 
 def missing(deck: Deck, made: Iterable[Analysis], known: Sequence[Result]) -> str:

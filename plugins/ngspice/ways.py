@@ -8,6 +8,7 @@ from m3eda_plugins.ngspice.alter import Assignment
 from m3eda_plugins.ngspice.circuit import Circuit, Ran, waveforms
 from m3eda_plugins.ngspice.deck import Pass, prepare
 from m3eda_plugins.ngspice.expressions import number
+from m3eda_plugins.ngspice.multipliers import check_multipliers
 from m3eda_plugins.ngspice.parameters import HOLE, Parametrised
 from m3eda_plugins.ngspice.prune import Pruner
 from m3eda_plugins.ngspice.readout import Reader
@@ -39,6 +40,7 @@ class TextWay:
             raise OnlyCold(
                 "its commands, .option interp, .if or LTRA models would change other decks"
             )
+        check_multipliers(deck, self._circuit.library.spiceinit)
         try:
             return self._run(deck, only_wanted=True)
         except SimulationFailed as failure:
