@@ -66,7 +66,7 @@ def test_what_a_name_prints(name, prints, kinds):
         ("@r1[temp]", "of such a device: [i], [r]"),
         ("@x1[gm]", "x1 is a subcircuit: name the device inside it, x1.name"),
         ("i(q1)", "0 V in series"),
-        ("s(2,1)", "Xyce knows no s(2,1)"),
+        ("s(2,1)", "s(2,1) (Xyce knows no such vector)"),
     ],
 )
 def test_what_xyce_does_not_give_is_refused(name, says):

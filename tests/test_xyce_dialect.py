@@ -16,7 +16,7 @@ def body(cards: str) -> str:
 @pytest.fixture
 def said(tmp_path):
     """What becomes of cards behind a title."""
-    return lambda cards: translate(body(cards), tmp_path)
+    return lambda cards, **how: translate(body(cards), tmp_path, **how)
 
 
 @pytest.fixture
@@ -121,7 +121,7 @@ def test_expressions_of_parameters(line, ngspice, xyce):
         ("pow(v(a),3)", "abs(v(a))**3"),
         ("pwr(v(a),3)", "pwrs(v(a),3)"),
         ("pi*e", "3.141592653589793*2.718281828459045"),
-        ("u(v(a))", "stp(v(a))"),
+        ("u(v(a))", "(stp(v(a))+if((v(a))==0,0.5,0))"),
         ("u2(v(a))", "limit(v(a),0,1)"),
         ("gt0(v(a))", "if((v(a))>0,1,0)"),
         ("v(a)>0.5 ? v(b) : 0", "if(v(a)>0.5,v(b),0)"),
@@ -196,7 +196,9 @@ def test_initial_values_are_for_transients_only(said):
     assert found.initial == (".ic v(a)=0.2 v(b)='x/2'",)
     # without uic ngspice passes over ic=, which Xyce would hold
     assert found.lines[1:3] == ("*.ic v(a)=0.2 v(b)='x/2'", "c1 a 0 1p")
-    assert said("c1 a 0 1p ic=0.5\n.tran 1n 1u uic").lines[1] == "c1 a 0 1p ic=0.5"
+    cards = "c1 a 0 1p ic=0.5\n.nodeset v(a)=1\n.tran 1n 1u uic"
+    assert said(cards).lines[1:3] == ("c1 a 0 1p", ".nodeset v(a)=1")
+    assert said(cards, uic=True).lines[1:3] == ("c1 a 0 1p ic=0.5", "*.nodeset v(a)=1")
 
 
 def test_a_transient_takes_the_steps_that_ngspice_would(said):
@@ -208,7 +210,7 @@ def test_a_transient_takes_the_steps_that_ngspice_would(said):
         ".tran 1n 1u 0 1e-09",
         ".tran 1n 10n 0 2e-10",
         ".tran 1n 1u 0 5n",
-        ".tran 1n 1u 0.5u 1e-09 uic",
+        ".tran 1e-11 1u 0.5u 1e-09 uic",
     ]
 
 
@@ -253,7 +255,7 @@ def test_a_multiplier_is_said_at_every_call(said):
 
 
 def test_a_multiplier_that_the_subcircuit_declares(said):
-    found = said(".subckt cell a m=2\nr1 a 0 1k m={m}\n.ends\nx1 a cell\nx2 a cell m=3").lines
+    found = said(".subckt cell a m=1\nr1 a 0 1k m={m}\n.ends\nx1 a cell\nx2 a cell m=3").lines
     assert found[4:6] == ("x1 a cell", "x2 a cell m=3")
 
 
@@ -317,7 +319,10 @@ def test_cards_that_ask_for_output_become_comments(line, card):
         (".model c1 adc_bridge", "line 2: Xyce has no model of type 'adc_bridge'"),
         (".model s1 sw vt=0.5 vh=0.1", "line 2: Xyce's switches have no hysteresis"),
         ("m1 d g s b mod w=1u mulu0=1.1", "line 2: Xyce knows no 'mulu0=' of an M device"),
-        ("r1 a 0 {agauss(1,0.1,3)}", "the netlist draws random numbers, of which Xyce takes"),
+        (
+            "r1 a 0 {agauss(1,0.1,3)}",
+            "line 2: Xyce takes the mean of random numbers: switch them off (write the mean)",
+        ),
         ("r1 a 0 {table(1,0,0)}", "line 2: ngspice has no function table (write pwl("),
         ("r1 a 0 {a^}", "line 2: the expression 'a^' cannot be read at 'its end'"),
         ("r1 a 0 {(a^2}", "line 2: the expression '(a^2' cannot be read at 'end'"),

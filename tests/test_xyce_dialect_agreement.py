@@ -22,7 +22,7 @@ def agree(tmp_path):
         found = {}
         for name, simulator in simulators.items():
             rundir = tmp_path / name
-            rundir.mkdir()
+            rundir.mkdir(exist_ok=True)
             deck = Deck(f"title\n{cards}\n.end\n", vectors=tuple(vectors), meas=tuple(wanted))
             found[name] = simulator.run(deck, rundir, 60.0)
         if wanted:
@@ -32,6 +32,7 @@ def agree(tmp_path):
         for name in wanted or vectors:
             one, other = np.ravel(here[name])[-1], np.ravel(there[name])[-1]
             assert one == pytest.approx(other, rel=tolerance, abs=1e-12), name
+        return found
 
     return run
 
@@ -48,7 +49,7 @@ ternary_fcn(1,5,6) two>three?1:half log(100) ln(100) log10(100) 1x 10a 10mil 1ko
 5<>6 5==5&&3>2 arctan(1) sqr(3) max(1,2,3) min(1,2,0.5) 7\\2 1-2-3 8/4/2 abs(neg)**0.5
 two+three^2*half two**three**half three%two+1 vt*2 gmin+freq dt 3--2 asinh(1)"""
 OF_VOLTAGES = """v(x)^3 v(x)**2.5 pow(v(x),3) pwr(v(x),3) pwr(v(x),2) 2^3^2 -v(x)^2 log(100)
-abs(v(x)) sgn(v(x)) u(v(x)) u(-v(x)) u2(0.5) u2(3) uramp(3) nint(v(x)*0.75) floor(-2.5)
+abs(v(x)) sgn(v(x)) u(v(x)) u(-v(x)) u(0*v(x)) u2(0.5) u2(3) uramp(3) nint(v(x)*0.75) floor(-2.5)
 !1 1&&0||1 v(x)>0?5:6 pi*e temper 10a 1mil pwl(v(x),0,0,1,1) pwl(3*abs(v(x)),0,0,1,1,2,5)
 max(v(x),1) v(x,0) v(0,x) v(gnd) v(x,gnd) i(vn) 1/v(x) eq0(0) ne0(1) gt0(1) lt0(1) ge0(0)
 two*v(x)^2 {two}*3 v(x)*{two^2} tanh(v(x)) exp(v(x)) ternary_fcn(v(x)<0,3,4)"""
@@ -192,3 +193,72 @@ def test_measures(agree):
     )
     wanted = ("tr", "twice", "level", "cross", "mean", "late", "real", "turn", "corner")
     agree(cards, [], tolerance=1e-3, wanted=wanted)
+
+
+CHARGED = """v1 a 0 dc 1 ac 1
+r1 a b 1k
+c1 b 0 1n ic=0.1
+r2 b 0 1k
+.nodeset v(b)=0.3
+.tran 1n 1u uic
+.ac dec 1 1k 1meg
+.meas tran least min v(b)
+.meas tran mean avg v(a)
+.meas tran cross when v(b)=0.2 rise=1
+.meas tran below when v(b)=0.05 cross=1
+.meas tran between trig v(b) val=0.15 rise=1 targ v(b) val=0.3 rise=1
+"""
+
+
+def test_a_transient_from_initial_conditions(agree):
+    agree(CHARGED, ["v(a)", "v(b)"], tolerance=2e-3, kind="tran")
+
+
+def test_what_stands_at_0_s_is_no_part_of_a_transient_from_initial_conditions(agree):
+    agree(CHARGED, [], tolerance=2e-3, wanted=("least", "mean", "cross", "between"))
+
+
+def test_its_first_point_is_that_of_ngspice(agree):
+    first = agree(CHARGED, [], wanted=("least",), tolerance=2e-3)["xyce"]
+    [transient] = first.of_kind("tran")
+    assert transient.vectors["time"][0] == pytest.approx(1e-11)
+    assert transient.vectors["v(b)"][0] == pytest.approx(0.1, rel=1e-3)
+    assert "below" not in first.meas
+
+
+def test_the_operating_point_beside_it_does_not_hold_them(agree):
+    agree(CHARGED.replace(" uic", " uic\n.op"), ["v(b)"], tolerance=1e-6)
+
+
+def test_of_several_analyses_of_a_kind_the_first_is_the_same(agree):
+    cards = "v1 a 0 dc 1 ac 1\nr1 a b 1k\nc1 b 0 1n\nr2 b 0 1k\n"
+    agree(f"{cards}.dc v1 0 1 0.5\n.dc v1 0 3 1", ["v(b)"], kind="dc")
+    agree(f"{cards}.tran 10n 1u\n.tran 10n 2u", ["v(b)"], kind="tran", tolerance=1e-3)
+    found = agree(f"{cards}.ac dec 1 1k 10k\n.ac dec 1 1meg 1g", ["v(b)"], kind="ac")
+    for waveforms in found.values():
+        last = [float(each.vectors["frequency"][-1]) for each in waveforms.of_kind("ac")]
+        assert last == pytest.approx([1e9, 1e4])
+
+
+def test_options_said_twice(agree):
+    cards = "v1 a 0 -1\nd1 a b dm\nrb b 0 1k tc1=1m\n.model dm d is=1e-15\n"
+    agree(f"{cards}.option temp=100 gmin=1e-11\n.option gmin=1e-5\n.temp 50\n.op", ["v(b)"])
+    agree(f"{cards}.temp 50\n.temp 70\n.op", ["v(b)"])
+
+
+def test_noise_between_two_nodes(agree):
+    cards = "v1 a 0 dc 1 ac 1\nr1 a b 1k\nr2 b c 1k\nr3 c 0 1k\n"
+    agree(
+        f"{cards}.noise v(b,c) v1 dec 2 1k 10k", ["onoise_spectrum"], kind="noise", tolerance=1e-4
+    )
+
+
+def test_parameters_of_models_under_other_names(agree):
+    cards = (
+        "v1 in 0 dc 0.6 ac 1\nr1 in a 1k\nd1 a 0 1n4148 area=2\n"
+        ".model 1n4148 d(is=1e-14, cjo=10p, mj=0.3, pb=0.6, tref=50)\n"
+        "vc c 0 3\nvb b 0 0.7\nq1 d b 0 0 2n3904\nr2 c d 1k\n.model 2n3904 npn bf=100 tref=50\n"
+        ".temp 80\n.op\n.ac dec 1 1meg 100meg"
+    )
+    agree(cards, ["v(a)"], kind="ac", tolerance=1e-3)
+    agree(cards, ["v(a)", "v(d)"], tolerance=1e-3)

@@ -119,7 +119,7 @@ def test_controlled_sources(line, ngspice, xyce):
         ),
         (
             ".model wmod csw it={x} ron=r1",
-            ".model wmod iswitch ion={(x)+0.0005} ioff={(x)-0.0005} ron=r1 roff=1e12",
+            ".model wmod iswitch ion={(x)+5e-07} ioff={(x)-5e-07} ron=r1 roff=1e12",
         ),
     ],
 )

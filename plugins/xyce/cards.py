@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
-from contextlib import suppress
 from dataclasses import dataclass, field, replace
 
 from m3eda_plugins.xyce.conditions import Branches
@@ -91,10 +90,19 @@ class Cards:
     measures: list[Measure] = field(default_factory=list)
     options: list[tuple[int, str]] = field(default_factory=list)
     """`.options` of Xyce with the index of the line that asks for them."""
+    temperatures: list[str] = field(default_factory=list)
+    """`.options` of `.temp` cards, which hold before those of `.options temp=`."""
     initial: list[str] = field(default_factory=list)
     """`.ic` cards, which Xyce would hold at the operating point of any analysis."""
+    guesses: list[int] = field(default_factory=list)
+    """Indices of `.nodeset` cards."""
     references: list[tuple[Statement, str, str, str]] = field(default_factory=list)
     """Of each `.include` and `.lib` its text up to the path, the path and the section."""
+    drawn: list[int] = field(default_factory=list)
+    """Of each random number in `switches` of the scope the index of its line."""
+    unusable: dict[str, tuple[int, str]] = field(default_factory=dict)
+    """Models of an included file that Xyce cannot be told, which nobody may use: by name in lower
+    case the index of the line and the reason."""
     _library: str = ""
     _depth: int = 0
     """How many subcircuits are open: within them names have other values."""
@@ -107,8 +115,15 @@ class Cards:
         for statement in statements(self.lines, start):
             try:
                 read = not branches.take(statement) and branches.counts
+                if statement.word == ".param" and branches.is_open:
+                    raise Refused(
+                        "ngspice takes the .param of every branch of an .if, the last one holds: "
+                        "write .param x={condition ? a : b}"
+                    )
                 if read and self.is_in_section(statement):
                     self._card(statement)
+                    many = len(self.around.scope.switches or ())
+                    self.drawn += [statement.first] * (many - len(self.drawn))
                 else:
                     comment_out(self.lines, statement)
             except Refused as reason:
@@ -146,16 +161,22 @@ class Cards:
             self.refer(statement)
         elif word.startswith((".meas", ".measure")):
             found = measure(
-                statement.text, statement.first, self.around.scope, self.around.measures
+                statement.text,
+                statement.first,
+                self.around.scope,
+                self.around.measures,
+                self.around.times.first_point,
             )
             self.measures.append(found)
             comment_out(self.lines, statement)
         elif word in _OPTIONS or word == ".temp":
             if self.included and _NATIVE.match(statement.text):
                 return
-            made = temperature if word == ".temp" else options
-            text = made(statement.text, self.around.evaluate)
-            self.options += [(statement.first, line) for line in text.splitlines()]
+            if word == ".temp":
+                self.temperatures.append(temperature(statement.text, self.around.evaluate))
+            else:
+                text = options(statement.text, self.around.evaluate)
+                self.options += [(statement.first, line) for line in text.splitlines()]
             comment_out(self.lines, statement)
         elif word in _DROPPED:
             comment_out(self.lines, statement)
@@ -166,11 +187,15 @@ class Cards:
         text, scope = statement.text, self._scope
         self._depth += (word == ".subckt") - (word == ".ends")
         simple: Mapping[str, Callable[[str, Scope], str]] = {
-            ".param": parameters, ".subckt": subcircuit, ".model": model,
+            ".param": parameters, ".subckt": subcircuit,
         }  # fmt: skip
         if word == ".model" and self.included:
-            with suppress(Refused):  # a model that nobody may use
-                put(self.lines, statement, model(text, scope))
+            try:
+                self._model(statement)
+            except Refused as reason:
+                self.unusable[_named(text)] = statement.first, reason.reason
+        elif word == ".model":
+            self._model(statement)
         elif word in simple:
             put(
                 self.lines,
@@ -183,6 +208,10 @@ class Cards:
         elif word in (".ends", ".global"):
             put(self.lines, statement, grounded(text))
         elif word == ".nodeset":
+            if self.around.times.uic:
+                comment_out(self.lines, statement)
+                return
+            self.guesses.append(statement.first)
             put(self.lines, statement, _initial(grounded(text), scope))
         elif word == ".ic":
             if self.included:
@@ -198,6 +227,10 @@ class Cards:
             self._analysis(statement)
         else:
             raise Refused(f"'{word}' is no card that Xyce can be told")
+
+    def _model(self, statement: Statement) -> None:
+        made = model(statement.text, self._scope, noise=self.around.times.noise)
+        put(self.lines, statement, made)
 
     def refer(self, statement: Statement) -> None:
         """Take down what an `.include` or `.lib` card names. Raises Refused."""
@@ -223,9 +256,17 @@ class Cards:
             made.append(_argument(word, self.around.scope))
         if statement.word == ".tran":
             made = _transient(made)
+        if statement.word == ".noise" and "," in text:
+            # of two nodes Xyce 7.10 wants the points per summary too
+            made += ["1"] * (text.replace(",", " ").count(" ") < _WITH_SUMMARY)
         found = Card(grounded(" ".join(made)), statement.first, statement.lines[-1])
         self.analyses.append(found)
         comment_out(self.lines, statement)
+
+
+def _named(text: str) -> str:
+    """The name that a `.model` card gives, lower case."""
+    return "".join(text.split()[1:2]).lower()
 
 
 def _argument(word: str, scope: Scope) -> str:
@@ -236,6 +277,9 @@ def _argument(word: str, scope: Scope) -> str:
     return value(word, scope) if in_braces(word) is not None else word
 
 
+_FIRST = 100.0
+_WITH_SUMMARY = 8
+"""Blanks in `.noise v(a b) v1 dec 5 1 1k 1`."""
 _POINTS = 50
 """ngspice takes no step longer than the part of the analysis that this makes."""
 
@@ -254,7 +298,18 @@ def _transient(made: list[str]) -> list[str]:
         except NumberError as error:
             raise Refused(f"write the times of {values[0]} as numbers: {error}") from error
         values.append(f"{min(step, (stop - start) / _POINTS):.10g}")
+    if uic:
+        # the first point of ngspice; Xyce writes one more, at 0 s, of what it began to solve with
+        values[1] = first_point(values[1])
     return [*values, *uic]
+
+
+def first_point(step: str) -> str:
+    """The time at which a transient with `uic` has its first point."""
+    try:
+        return f"{parse(step) / _FIRST:.10g}"
+    except NumberError as error:
+        raise Refused(f"write the step of .tran as a number: {error}") from error
 
 
 _INITIAL = re.compile(r"(v\s*\([^)]*\)\s*=\s*)(\{[^{}]*\}|'[^']*'|[^\s,]+),?", re.IGNORECASE)

@@ -107,6 +107,10 @@ class Branches:
     def counts(self) -> bool:
         return all(now for now, _, _ in self._open)
 
+    @property
+    def is_open(self) -> bool:
+        return bool(self._open)
+
     def take(self, statement: Statement) -> bool:
         """Whether the card is one of a condition, and done with. Raises Refused."""
         word = statement.word.partition("(")[0]

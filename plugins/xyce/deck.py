@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 from itertools import groupby
 
 from m3eda_plugins.xyce.names import TOTALS, Source, Unsupported, needs_leads, source
+from m3eda_plugins.xyce.options import merged
 
 from m3eda.design.types import Value
 from m3eda.simulate.cards import Card, expected_points, stop_time
@@ -129,6 +130,11 @@ class Pass:
         return None if self.kind == "tran" else expected_points(self.card)
 
     @property
+    def starts_from_conditions(self) -> bool:
+        """Whether it is a transient without an operating point."""
+        return self.card is not None and starts_from_conditions(self.card)
+
+    @property
     def stop_time(self) -> float | None:
         """When a transient must have ended, s."""
         return stop_time(self.card) if self.card is not None and self.kind == "tran" else None
@@ -159,6 +165,11 @@ def option_lines(options: Mapping[str, Value]) -> list[str]:
     return [f".options {package} {' '.join(p for _, p in found)}" for package, found in grouped]
 
 
+def starts_from_conditions(card: Card) -> bool:
+    """Whether a transient begins without an operating point."""
+    return card.kind == "tran" and card.text.lower().split()[-1] in ("uic", "noop")
+
+
 def swept_unit(swept: str) -> str:
     """SI unit of what a DC sweep prints."""
     return "degC" if swept == "temp" else _SWEPT_UNITS.get(swept[:1], "")
@@ -179,6 +190,10 @@ class Netlist:
     """`.ic` cards, for transient analyses only."""
     noise_lines: tuple[str, ...] = ()
     """What a noise analysis reads instead of `lines`, where it is another text."""
+    started_lines: tuple[str, ...] = ()
+    """The same for a transient from initial conditions (`uic`)."""
+    options: tuple[str, ...] = ()
+    """`.options` cards; of what is said twice the last holds."""
 
 
 def passes(deck: Deck, netlist: Netlist, options: Mapping[str, Value]) -> tuple[Pass, ...]:
@@ -198,24 +213,25 @@ class _Plan:
     def __init__(self, deck: Deck, netlist: Netlist, options: Mapping[str, Value]) -> None:
         self._deck = deck
         self._netlist = netlist
-        self._options = option_lines(options)
+        self._options = merged([*netlist.options, *option_lines(options)])
         self._sources = _sources(deck)
         sources = (_CURRENT_SOURCE.match(line) for line in netlist.lines)
         self._no_branches = {f"i({match[1].lower()})" for match in sources if match}
-        uic = all(
-            card.kind == "tran" and card.text.lower().split()[-1] in ("uic", "noop")
-            for card in netlist.analyses
-        )
+        uic = all(starts_from_conditions(card) for card in netlist.analyses)
         required = netlist.operating_point or bool(deck.device_values)
         wanted = self._wanted("op")
         self._op = bool(wanted.prints) and (required or not (uic and netlist.analyses))
 
     def passes(self) -> Iterator[Pass]:
-        first_ac = next((c for c in self._netlist.analyses if c.kind == "ac"), None)
+        # measures read the first analysis of a kind, which is that of the last card in ngspice
+        cards = self._netlist.analyses
+        kinds = dict.fromkeys(card.kind for card in cards)
+        analyses = [card for kind in kinds for card in reversed(cards) if card.kind == kind]
+        first_ac = next((c for c in analyses if c.kind == "ac"), None)
         leads = any(needs_leads(name) for name in self._wanted("op").prints if name != "i(*)")
         with_ac = first_ac is not None and self._op and not leads
         number = 0
-        for card in (*([None] if self._op and not with_ac else ()), *self._netlist.analyses):
+        for card in (*([None] if self._op and not with_ac else ()), *analyses):
             made = self._pass(card, with_ac and card is first_ac)
             if made.wanted.prints or made.meas or made.totals:
                 number += 1
@@ -229,10 +245,15 @@ class _Plan:
         )
         return Wanted(found, not self._deck.vectors and kind != "noise")
 
+    def _lines(self, kind: AnalysisKind, card: Card | None) -> tuple[str, ...]:
+        other = self._netlist.noise_lines if kind == "noise" else ()
+        if card is not None and starts_from_conditions(card):
+            other = self._netlist.started_lines
+        return other or self._netlist.lines
+
     def _pass(self, card: Card | None, beside: bool) -> Pass:
         kind: AnalysisKind = "op" if card is None else card.kind or "op"
-        noise = self._netlist.noise_lines if kind == "noise" else ()
-        lines = list(noise or self._netlist.lines)
+        lines = list(self._lines(kind, card))
         measures = [m for m in self._netlist.measures if m[0] == kind]
         asked = {name.lower() for name in self._deck.meas}
         swept = ""

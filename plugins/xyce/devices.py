@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 
-from m3eda_plugins.xyce.expressions import NO_SCOPE, Scope, name, translated
+from m3eda_plugins.xyce.expressions import NO_SCOPE, Scope, declared, translated
 from m3eda_plugins.xyce.sources import NO_TIMES, Times, behavioural, controlled, independent
 from m3eda_plugins.xyce.text import Refused, assignments, first_key, listed, with_assignments, words
 from m3eda_plugins.xyce.values import in_braces, value
@@ -45,6 +45,7 @@ _NEUTRAL = {"mulu0": 1.0, "delvto": 0.0, "scale": 1.0, "areab": 1.0, "areac": 1.
             "noisy": 1.0}  # fmt: skip
 """Values at which an instance parameter that Xyce lacks means nothing."""
 _FLAGS = ("on", "off")
+_VALUE = re.compile(r"[+-]?(?:\d+\.?\d*|\.\d+)(?:e[+-]?\d+)?(?:t|g|meg|mil|k|m|u|n|p|f)?", re.I)
 
 
 def device(text: str, scope: Scope = NO_SCOPE, times: Times = NO_TIMES) -> str:
@@ -82,7 +83,9 @@ def has_multiplier(text: str) -> bool:
 def _with_values(text: str, scope: Scope) -> str:
     """The text with its parameters' values translated, each where it stands."""
     place = first_key(text)
-    values: str = with_assignments(text[place:], lambda key, word: (name(key), value(word, scope)))
+    values: str = with_assignments(
+        text[place:], lambda key, word: (declared(key), value(word, scope))
+    )
     return f"{text[:place]}{values}"
 
 
@@ -124,9 +127,14 @@ def _positional(word: str, index: int, letter: str, scope: Scope) -> str:
     made: str = word
     if letter == "k" or (letter in "rcl" and index < 2):
         made = value(word, scope, bare=letter != "k")
-    elif letter in "dqjz" and index > 0:
+    elif letter in "dqjz" and index > 0 and _is_value(word):
         made = value(word, scope)
     return made
+
+
+def _is_value(word: str) -> bool:
+    """Whether a word is a value rather than a name such as 2n3904."""
+    return in_braces(word) is not None or _VALUE.fullmatch(word) is not None
 
 
 def _vectors(text: str, scope: Scope) -> list[tuple[str, str]]:
@@ -235,7 +243,7 @@ def function(text: str, rename: Mapping[str, str], scope: Scope = NO_SCOPE) -> s
         raise Refused(f"'{' '.join(text.split())}' is no function: write .func f(x) {{x*2}}")
     inner = in_braces(match[3])
     body = translated(inner if inner is not None else match[3], scope)
-    arguments = ",".join(name(argument.strip()) for argument in match[2].split(","))
+    arguments = ",".join(declared(argument.strip()) for argument in match[2].split(","))
     named = rename.get(match[1].lower(), match[1])
     if inner is not None and match[3].strip()[0] in "{'" and body == inner and named == match[1]:
         return text

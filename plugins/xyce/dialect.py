@@ -8,24 +8,22 @@ what it cannot be told is refused in one line. Every line of the deck keeps its 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-from m3eda_plugins.xyce.cards import Cards, Surroundings
+from m3eda_plugins.xyce.cards import Cards, Surroundings, first_point
 from m3eda_plugins.xyce.conditions import Parameters
 from m3eda_plugins.xyce.expressions import Scope
 from m3eda_plugins.xyce.includes import Included, Part, included
 from m3eda_plugins.xyce.measure import Measure
-from m3eda_plugins.xyce.outline import Outline, multiplied, outlines
+from m3eda_plugins.xyce.outline import Outline, multiplied, outlines, words_in_use
 from m3eda_plugins.xyce.sources import NO_TIMES, Times
 from m3eda_plugins.xyce.text import Refused, assignments, put, statements
 from m3eda_plugins.xyce.values import number
 
 from m3eda.simulate.cards import Card
 from m3eda.simulate.types import SimulationFailed, State
-
-_ANALYSES = (".op", ".dc", ".ac", ".tran", ".noise")
 
 
 @dataclass(frozen=True)
@@ -45,20 +43,23 @@ class Translated:
     """Translated copies of included files that it reads."""
 
 
-def translate(text: str, folder: Path) -> Translated:
+def translate(text: str, folder: Path, *, uic: bool = False) -> Translated:
     """`text` in Xyce's words; translated copies of included files go to `folder`.
+
+    `uic` is for transients that start from `ic=` of devices, which Xyce would else hold at every
+    operating point.
 
     The folder may be shared by decks: a copy is named after what it holds. Raises SimulationFailed
     (PARSE_ERROR, MODEL_MISSING), its reason `line 7: what is wrong (what would be right)`.
     """
     lines = [line.replace("\t", " ") for line in text.splitlines()]
     try:
-        return _translate(lines, folder)
+        return _translate(lines, folder, uic)
     except Refused as reason:
         raise reason.failure() from reason
 
 
-def _translate(lines: list[str], folder: Path) -> Translated:
+def _translate(lines: list[str], folder: Path, uic: bool) -> Translated:
     title = lines[0].strip() if lines else ""
     if title.startswith(".") and not title.lower().startswith(".title"):
         raise Refused(
@@ -70,7 +71,7 @@ def _translate(lines: list[str], folder: Path) -> Translated:
     scope = Scope(lambda: functions, [], parameters.check)
     around = Surroundings(
         scope,
-        _times(lines),
+        _times(lines, uic),
         parameters.evaluate,
         functions,
         _measures(lines),
@@ -79,6 +80,9 @@ def _translate(lines: list[str], folder: Path) -> Translated:
     )
     cards = Cards(lines, around)
     cards.translate()
+    solved = any(c.kind == "tran" and not c.text.endswith("uic") for c in cards.analyses)
+    if cards.guesses and cards.initial and solved:
+        raise Refused("Xyce takes .ic or .nodeset in a transient, not both", cards.guesses[0])
     found: list[Included] = []
     for statement, head, path, section in cards.references:
         try:
@@ -86,9 +90,17 @@ def _translate(lines: list[str], folder: Path) -> Translated:
         except Refused as reason:
             raise Refused(reason.reason, statement.first, reason.state) from reason
         put(lines, statement, f'{head}"{found[-1].path}" {section}'.rstrip())
-    own = {("the netlist", names) for names in scope.switches or ()}
+    own = {
+        (f"line {line + 1}", names)
+        for line, names in zip(cards.drawn, scope.switches or (), strict=True)
+    }
     _check_random(frozenset(own).union(*(one.switches for one in found)), parameters)
-    options = (*(o for one in found for o in one.options), *(o for _, o in cards.options))
+    _check_models(frozenset[tuple[str, str]]().union(*(one.unusable for one in found)), declared)
+    options = (
+        *(o for one in found for o in one.options),
+        *(o for _, o in cards.options),
+        *cards.temperatures,
+    )
     return Translated(
         (title or "m3eda", *lines[1:]),
         tuple(cards.analyses),
@@ -99,15 +111,16 @@ def _translate(lines: list[str], folder: Path) -> Translated:
     )
 
 
-def _times(lines: list[str]) -> Times:
-    """What the deck's `.tran` card says."""
-    runs = [each for each in statements(lines) if each.word in _ANALYSES]
+def _times(lines: list[str], uic: bool) -> Times:
+    """What the deck's analyses say."""
+    runs = [each for each in statements(lines) if each.word in (".tran", ".noise")]
     transient: list[str] = next((run.text.split() for run in runs if run.word == ".tran"), [])
+    noise = any(run.word == ".noise" for run in runs)
     if len(transient) < 3:
-        return NO_TIMES
-    uic = all(run.word == ".tran" and run.text.lower().split()[-1] == "uic" for run in runs)
+        return replace(NO_TIMES, noise=noise)
     step, stop = (number(word) or word for word in transient[1:3])
-    return Times(step, stop, uic)
+    first = first_point(step) if transient[-1].lower() == "uic" else ""
+    return Times(step, stop, uic, first, noise)
 
 
 def _parameters(declared: Iterable[Outline]) -> dict[str, str]:
@@ -121,12 +134,20 @@ def _parameters(declared: Iterable[Outline]) -> dict[str, str]:
 
 def _check_random(switches: Iterable[tuple[str, frozenset[str]]], parameters: Parameters) -> None:
     """Raises SimulationFailed where a random number is not multiplied by a parameter that is 0."""
-    for file, names in switches:
+    for place, names in sorted(switches, key=lambda each: each[0]):
         if not any(parameters.is_zero(name) for name in names):
+            factor = f" (set {sorted(names)[0]}=0)" if names else " (write the mean)"
             raise SimulationFailed(
                 State.PARSE_ERROR,
-                f"{file} draws random numbers, of which Xyce takes the mean: switch them off",
+                f"{place}: Xyce takes the mean of random numbers: switch them off{factor}",
             )
+
+
+def _check_models(unusable: Iterable[tuple[str, str]], declared: Sequence[Outline]) -> None:
+    """Raises SimulationFailed where a model is used that Xyce cannot be told."""
+    if reasons := dict(unusable):
+        for word in sorted(words_in_use(declared) & reasons.keys()):
+            raise SimulationFailed(State.PARSE_ERROR, reasons[word])
 
 
 _MEASURE = re.compile(r"\.meas(?:ure)?\s+\w+\s+(\S+)", re.IGNORECASE)

@@ -24,6 +24,9 @@ RESERVED = frozenset({"vt", "freq", "gmin", "dt", "ctok", "constctok", "exp", "p
                       "onoise", "inoise"})  # fmt: skip
 """Names that Xyce reads as its own wherever they stand in an expression."""
 
+_VARIABLES = frozenset({"time", "hertz", "temper"})
+"""Names that B sources of ngspice share with Xyce, so that they stay."""
+
 NUMBER = re.compile(r"((?:\d+\.?\d*|\.\d+)(?:[ed][+-]?\d+)?)([a-z_]\w*)?", re.IGNORECASE)
 _WORD = re.compile(r"(?<![\w.])(?:\d[\w.]*|\.\d\w*|([A-Za-z_][\w.]*)(\s*\()?)")
 _OPEN_EXPONENT = re.compile(r"(?:\d+\.?\d*|\.\d+)e", re.IGNORECASE)
@@ -90,6 +93,13 @@ def _flat(text: str) -> str:
 def name(text: str) -> str:
     """A parameter's name as Xyce may know it."""
     return text + SUFFIX if text.lower() in RESERVED else text
+
+
+def declared(text: str) -> str:
+    """The name that a parameter is given, as `name` tells it. Raises Refused."""
+    if text.lower() in _VARIABLES:
+        raise Refused(f"Xyce has a quantity '{text.lower()}' of its own: rename the parameter")
+    return name(text)
 
 
 def function_name(text: str) -> str:
@@ -191,7 +201,8 @@ class _Writer:
     def _number(self, text: str) -> str:
         match = NUMBER.fullmatch(text)
         if match is None:
-            raise self._refuse(f"'{text}' is no number")
+            hint = " (write u for micro)" if text[-1:] in "\u00b5\u03bc" else ""
+            raise self._refuse(f"'{text}' is no number{hint}")
         # numparam takes mil for milli
         scales = SCALES if self._behavioural else ("meg", *SCALES[2:])
         return scaled(match, scales)
@@ -270,7 +281,7 @@ class _Writer:
             return f"{'pwrs' if word == 'pwr' else 'pow'}({a[0]},{a[1]})"
         if word == "pwl" and len(a) > 4 and len(a) % 2:
             return self._table(a)
-        if word in _RANDOM and self._scope.switches is not None:
+        if word in _RANDOM and self._scope.switches is not None and not self._behavioural:
             self._scope.switches.append(frozenset(self._factors))
             return f"{word}({','.join(a)})"
         return self._of_one(word, a[0]) if len(a) == 1 else None
@@ -304,12 +315,14 @@ class _Writer:
         odd = f"({half_up}-2*floor({half_up}/2))"
         return {
             "sqr": f"(({a})**2)",
-            "u": f"stp({a})",
+            "u": f"(stp({a})+if(({a})==0,0.5,0))",
             "u2": f"limit({a},0,1)",
             "nint": f"({half_up}-if(({a})+0.5=={half_up},{odd},0))",
         }.get(word)
 
     def _unknown(self, word: str) -> Refused:
+        if word == "limit" and self._behavioural:
+            return self._refuse("ngspice draws limit() at random: write min(max(x, a), b)")
         if word in _RANDOM:
             return self._refuse(f"Xyce takes the mean of a random number: remove {word}()")
         if word in _HINTS:

@@ -59,6 +59,7 @@ class Unit:
     """Of each file it includes: the card, its words before the path, the path, the section."""
     options: tuple[str, ...]
     switches: frozenset[tuple[str, frozenset[str]]]
+    unusable: frozenset[tuple[str, str]]
 
 
 @dataclass(frozen=True)
@@ -74,7 +75,9 @@ class Included:
     options: tuple[str, ...] = ()
     """`.options` that are asked for in it."""
     switches: frozenset[tuple[str, frozenset[str]]] = frozenset()
-    """Of each random number the file's name and the parameters that it is multiplied by."""
+    """Of each random number where it stands and the parameters that it is multiplied by."""
+    unusable: frozenset[tuple[str, str]] = frozenset()
+    """Models that Xyce cannot be told, lower case, and why: `models.lib line 7: ...`."""
 
     @property
     def holds(self) -> bool:
@@ -152,6 +155,7 @@ class _Tree:
             (*(p for other in inner for p in other.written), *((path,) if changed else ())),
             (*(o for other in inner for o in other.options), *unit.options),
             unit.switches.union(*(other.switches for other in inner)),
+            unit.unusable.union(*(other.unusable for other in inner)),
         )
         self._done[part] = found
         return found
@@ -196,8 +200,15 @@ def _translated(part: Part, text: str, around: Surroundings) -> Unit:
         "" if cards.references else _digest(made),
         _differ(before, cards.lines, part.section),
         tuple(cards.references),
-        tuple(option for _, option in cards.options),
-        frozenset((part.path.name, names) for names in scope.switches or ()),
+        (*(option for _, option in cards.options), *cards.temperatures),
+        frozenset(
+            (f"{part.path.name} line {line + 1}", names)
+            for line, names in zip(cards.drawn, scope.switches or (), strict=True)
+        ),
+        frozenset(
+            (name, f"{part.path.name} line {line + 1}: {reason}")
+            for name, (line, reason) in cards.unusable.items()
+        ),
     )
 
 
@@ -215,6 +226,8 @@ def _differ(lines: list[str], made: list[str], section: str) -> bool:
             return True
         if section and before.lstrip().lower().startswith(".endl"):
             inside = False
+            if len(before.split()) == 1:
+                return True  # Xyce wants the name, of sections that are not asked for too
     return False
 
 

@@ -50,10 +50,17 @@ class Measure:
         return self.text
 
 
-def measure(text: str, line: int, scope: Scope = NO_SCOPE, others: Collection[str] = ()) -> Measure:
+def measure(
+    text: str,
+    line: int,
+    scope: Scope = NO_SCOPE,
+    others: Collection[str] = (),
+    first_point: str = "",
+) -> Measure:
     """A `.meas` card; one that Xyce cannot be told keeps the reason. Raises Refused.
 
-    `others` are the names of all measures, lower case, which `param=` may refer to.
+    `others` are the names of all measures, lower case, which `param=` may refer to; what Xyce has
+    before `first_point`, s, of a transient does not count.
     """
     taken = text.split()
     if len(taken) < 4 or not _NAME.fullmatch(taken[2].replace(".", "_")):
@@ -63,7 +70,8 @@ def measure(text: str, line: int, scope: Scope = NO_SCOPE, others: Collection[st
         raise Refused(f"ngspice has no measure of a {taken[1]} analysis", line)
     rest = re.split(r"\s+", text.strip(), maxsplit=3)[3]
     try:
-        body = _Body(rest, kind, scope, others).text()
+        first_point = first_point if kind == "tran" else ""
+        body = _Body(rest, kind, scope, others, first_point).text()
         made = f".measure {kind} {PREFIX}{name} {body}"
         return Measure(_KINDS[kind], name, line, made)
     except Refused as reason:
@@ -73,8 +81,11 @@ def measure(text: str, line: int, scope: Scope = NO_SCOPE, others: Collection[st
 class _Body:
     """What stands behind the name, read word by word."""
 
-    def __init__(self, text: str, kind: str, scope: Scope, others: Collection[str]) -> None:
+    def __init__(
+        self, text: str, kind: str, scope: Scope, others: Collection[str], first_point: str
+    ) -> None:
         self._kind = kind
+        self._first_point = first_point
         self._others = others
         self._scope = scope
         self._words = [w for w in _split(text) if w != ","]
@@ -86,7 +97,8 @@ class _Body:
             return self._parameter()
         if first in _STATISTICS:
             word = _STATISTICS[first]
-            return " ".join([word, self._quantity(), *self._limits(("from", "to"))])
+            made = [word, self._quantity(), *self._limits(("from", "to"))]
+            return " ".join(self._from(made, "from"))
         if first == "trig":
             trig = self._edge("trig")
             if self._take().lower() != "targ":
@@ -159,17 +171,21 @@ class _Body:
     def _edge(self, word: str) -> str:
         if self._peek() == "at":
             return f"{word} {self._limit()}"
-        made = [word, self._condition()]
-        return " ".join([*made, *self._limits(("td", "rise", "fall", "cross"))])
+        made = [word, self._condition(), *self._limits(("td", "rise", "fall", "cross"))]
+        return " ".join(self._from(made, "td"))
 
     def _where(self) -> str:
         if self._peek() == "at":
             return self._limit()
         if self._take().lower() != "when":
             raise Refused("find needs at=... or when ... behind it")
-        return " ".join(
-            ["when", self._condition(), *self._limits(("from", "to", "td", *_LIMITS[3:6]))]
-        )
+        made = ["when", self._condition(), *self._limits(("from", "to", "td", *_LIMITS[3:6]))]
+        return " ".join(self._from(made, "td"))
+
+    def _from(self, made: list[str], key: str) -> list[str]:
+        """The words, with where the transient begins where they do not say so themselves."""
+        said = any(word.startswith(("from=", "td=")) for word in made[1:])
+        return [*made, f"{key}={self._first_point}"] if self._first_point and not said else made
 
     def _condition(self) -> str:
         """`v(a)=0.5`, `v(a) val=0.5` or `v(a)=v(b)`."""

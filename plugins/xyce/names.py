@@ -76,7 +76,7 @@ def source(name: str) -> Source:
         return _current(unflat(match[1] or match[2]))
     if match := _VOLTAGE.fullmatch(name):
         return _voltage(match[1], match[2] or _GROUND)
-    raise Unsupported(f"Xyce knows no {name}")
+    raise Unsupported(f"{name} (Xyce knows no such vector)")
 
 
 def unflat(device: str) -> str:

@@ -6,7 +6,7 @@ not know, which it passes over too. What changes results and has no like in Xyce
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 
 from m3eda_plugins.xyce.text import Refused, assignments
 from m3eda_plugins.xyce.values import in_braces, number
@@ -54,10 +54,7 @@ def options(text: str, evaluate: Evaluate) -> str:
         share = parse(_number("trtol", found["trtol"], evaluate)) / _TRUNCATION
         within = parse(said.get("timeint", {}).get("reltol", "1e-3"))
         _say(said, "timeint reltol", f"{within * share:.6g}", replace=True)
-    return "\n".join(
-        f".options {package} " + " ".join(f"{key}={word}" for key, word in values.items())
-        for package, values in said.items()
-    )
+    return "\n".join(_written(said))
 
 
 def _given(text: str) -> Iterator[tuple[str, str]]:
@@ -66,6 +63,23 @@ def _given(text: str) -> Iterator[tuple[str, str]]:
         value, *flags = [whole] if in_braces(whole) is not None else whole.split() or [""]
         yield key.lower(), value
         yield from ((flag.lower(), "") for flag in flags)
+
+
+def merged(lines: Iterable[str]) -> tuple[str, ...]:
+    """`.options` lines as one a package, the last value of a name in it: Xyce takes the first."""
+    said: dict[str, dict[str, str]] = {}
+    for line in lines:
+        _, package, *pairs = line.split()
+        for key, _, word in (pair.partition("=") for pair in pairs):
+            said.setdefault(package, {})[key] = word
+    return _written(said)
+
+
+def _written(said: Mapping[str, Mapping[str, str]]) -> tuple[str, ...]:
+    return tuple(
+        f".options {package} " + " ".join(f"{key}={word}" for key, word in values.items())
+        for package, values in said.items()
+    )
 
 
 def temperature(text: str, evaluate: Evaluate) -> str:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import re
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -11,10 +12,14 @@ from pathlib import Path
 from m3eda_plugins.xyce.cards import Cards, Surroundings
 from m3eda_plugins.xyce.devices import called, has_multiplier
 from m3eda_plugins.xyce.includes import Part, Stamp, text_of
-from m3eda_plugins.xyce.text import Refused, Statement, statements, words
+from m3eda_plugins.xyce.text import Refused, Statement, first_key, statements, words
 
 _SINGLE = ("i", "j", "z")
+_WITH_MODEL = ("d", "q", "j", "z", "m", "r", "c", "l")
 _KEPT = 512
+_ONE = re.compile(r"(?<![\w.])m\s*=\s*['{]?\s*1(?:\.0*)?\s*['}]?(?=\s|$)", re.IGNORECASE)
+_HANDED_ON = re.compile(r"(?<![\w.])m\s*=\s*(?:m|\{\s*m\s*\}|'\s*m\s*')(?=\s|$)", re.IGNORECASE)
+_M = re.compile(r"(?<![\w.])m(?!\w|\.|\s*=)", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -44,6 +49,10 @@ class Outline:
     """Devices that Xyce does not multiply with their subcircuit."""
     declared: list[str] = field(default_factory=list)
     """Subcircuits with a parameter `m` of their own."""
+    own_rule: list[str] = field(default_factory=list)
+    """Those of them whose `m` is not just that of all their devices."""
+    devices: list[tuple[str, str]] = field(default_factory=list)
+    """Cards of other devices that may have a model, each with the subcircuit it stands in."""
     inner: list[tuple[str, str]] = field(default_factory=list)
     """Path and section of each file."""
 
@@ -81,9 +90,15 @@ def _outline(lines: list[str], start: int, section: str | None) -> Outline:
 def _note(statement: Statement, found: Outline, inside: list[str], cards: Cards) -> None:
     """Take down what a card declares; `inside` are the subcircuits that are open."""
     word, text = statement.word, " ".join(statement.text.split())
+    if inside and inside[-1] in found.declared and (word[0].isalpha() or word == ".param"):
+        rest = _HANDED_ON.sub(" ", text, count=1)
+        if (rest == text and word[0] != ".") or _M.search(rest):
+            found.own_rule.append(inside[-1])
     if word == ".subckt" and len(text.split()) > 1:
         inside.append(text.split()[1].lower())
-        found.declared.extend(inside[-1:] if has_multiplier(text) else ())
+        if has_multiplier(text):
+            found.declared.append(inside[-1])
+            found.own_rule.extend(() if _ONE.search(text) else inside[-1:])
     elif word == ".ends" and inside:
         inside.pop()
     elif word == ".func" and len(words(text)) > 1:
@@ -93,8 +108,12 @@ def _note(statement: Statement, found: Outline, inside: list[str], cards: Cards)
     elif word in (".include", ".inc", ".incl", ".lib"):
         with suppress(Refused):  # said where it is translated, with its line
             cards.refer(statement)
-    elif word[0] in _SINGLE or word[0] == "x":
+    elif word[0] in _SINGLE or word[0] == "x" or word[0] in _WITH_MODEL:
         outer = inside[-1] if inside else ""
+        if word[0] in _WITH_MODEL:
+            found.devices.append((outer, text))
+        if word[0] != "x" and word[0] not in _SINGLE:
+            return
         name = called(text) if word[0] == "x" else word
         call = Call(outer, name, has_multiplier(text), statement.first)
         (found.calls if word[0] == "x" else found.single).append(call)
@@ -106,13 +125,16 @@ def multiplied(declared: Sequence[Outline]) -> bool:
     Raises Refused where Xyce would not multiply all that is in it.
     """
     calls = [call for outline in declared for call in outline.calls]
-    many = {call.name for call in calls if call.many}
-    waiting = list(many)
-    while waiting:
-        outer = waiting.pop()
-        inner = {call.name for call in calls if call.inside == outer} - many
-        many |= inner
-        waiting += inner
+    own_rule = {name for outline in declared for name in outline.own_rule}
+    for call in calls:
+        if call.many and call.name in own_rule:
+            line = call.line if call in declared[0].calls else calls[0].line
+            raise Refused(
+                f"{call.name} makes its own use of m, which Xyce only multiplies with: "
+                "call its parameter otherwise",
+                line,
+            )
+    many = _within(calls, {call.name for call in calls if call.many})
     for outline in declared:
         for device in outline.single:
             if device.inside in many:
@@ -123,3 +145,23 @@ def multiplied(declared: Sequence[Outline]) -> bool:
                     line if line >= 0 else calls[0].line,
                 )
     return bool(many)
+
+
+def words_in_use(declared: Sequence[Outline]) -> set[str]:
+    """All words, lower case, of devices that may have a model and that the netlist has at last;
+    a model in bins, `nch.1`, is used as `nch` and stands for itself."""
+    calls = [call for outline in declared for call in outline.calls]
+    reached = _within(calls, {""})
+    cards = (text for outline in declared for inside, text in outline.devices if inside in reached)
+    return {word for text in cards for word in text[: first_key(text)].lower().split()}
+
+
+def _within(calls: Sequence[Call], names: Iterable[str]) -> set[str]:
+    """Subcircuits of these names, and all that are called in them."""
+    found, waiting = set(names), list(names)
+    while waiting:
+        outer = waiting.pop()
+        inner = {call.name for call in calls if call.inside == outer} - found
+        found |= inner
+        waiting += inner
+    return found

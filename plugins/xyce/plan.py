@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
-from m3eda_plugins.xyce.deck import Netlist, Pass, passes
+from m3eda_plugins.xyce.deck import Netlist, Pass, passes, starts_from_conditions
 from m3eda_plugins.xyce.dialect import translate
 from m3eda_plugins.xyce.saturation import with_saturation_voltages
 
@@ -26,17 +26,23 @@ def prepare(deck: Deck, options: Mapping[str, Value], rundir: Path) -> tuple[Pas
         if each.text or each.name in wanted
     )
     lines: tuple[str, ...] = said.lines
+    started: tuple[str, ...] = ()
     noise_lines: tuple[str, ...] = ()
+    if any(starts_from_conditions(card) for card in said.analyses):
+        started = translate(deck.text, rundir, uic=True).lines
     if any(name.lower().endswith("[vdsat]") for name in (*deck.vectors, *deck.device_values)):
-        noise_lines = (*lines, *said.options)
+        noise_lines = lines
         lines = with_saturation_voltages(lines, rundir)
+        started = with_saturation_voltages(started, rundir) if started else ()
     netlist = Netlist(
-        (*lines, *said.options),
+        lines,
         tuple(card for card in said.analyses if card.kind != "op"),
         any(card.kind == "op" for card in said.analyses),
         measures,
         said.initial,
         noise_lines,
+        started,
+        said.options,
     )
     planned: tuple[Pass, ...] = passes(deck, netlist, options)
     return planned

@@ -27,7 +27,7 @@ from m3eda_plugins.xyce.waves import Incomplete, analyses, names_in, outputs, re
 from m3eda.design.types import Value
 from m3eda.errors import DesignError, Mistake, SimulatorMissing
 from m3eda.simulate.nearest import not_given
-from m3eda.simulate.process import Completed, run_process
+from m3eda.simulate.process import Completed, address_space, run_process
 from m3eda.simulate.types import (
     Analysis,
     Deck,
@@ -37,7 +37,6 @@ from m3eda.simulate.types import (
     State,
     Waveforms,
 )
-from m3eda.units import NumberError, parse
 
 INSTALL = "get it from https://xyce.sandia.gov (no Debian release has it)"
 OLDEST = (7, 4)
@@ -50,7 +49,6 @@ FLAGS = ("-hspice-ext", "all", "-quiet")
 
 _VERSION_TIMEOUT = 20.0
 _LARGEST_FILE = 8_000_000_000  # bytes a run may write into one file, so that none fills the disk
-_LEAST_MEMORY = 10_000_000
 _ATTEMPTS = 3
 _OWN_OPTIONS = ("program", "prefix", "memory")
 _VERSION = re.compile(
@@ -85,10 +83,8 @@ class Xyce:
         try:
             option_lines(given)
             self._prefix = shlex.split(str(own.get("prefix", "")))
-            self._memory = int(parse(own.get("memory", 0.0)))
-            if "memory" in own and self._memory < _LEAST_MEMORY:
-                raise ValueError(f"memory: {own['memory']} is too little: write 2g, or 500meg")
-        except (ValueError, NumberError) as error:
+            self._memory = address_space(own["memory"]) if "memory" in own else 0
+        except ValueError as error:  # a NumberError too
             raise DesignError([Mistake(str(error), key="simulator.options")]) from error
         self._lock = threading.Lock()
         self._found: tuple[str, str] | None = None

@@ -34,6 +34,10 @@ class Times:
     stop: str = ""
     uic: bool = False
     """Whether devices start from their `ic=`."""
+    first_point: str = ""
+    """s, of a transient with `uic`; '' of another."""
+    noise: bool = False
+    """Whether there is a noise analysis."""
 
 
 NO_TIMES = Times()
@@ -173,6 +177,8 @@ class _Source:
         defaults = {"pulse": ("", "", "", "step", "step", "stop", "stop"),
                     "sin": ("", "", "1/stop"), "exp": ("", "", "", "step", "", "step"),
                     "sffm": ("", "", "1/stop", "", "1/stop")}[word]  # fmt: skip
+        if word == "sin" and len(values) == 2:
+            values.append("0")
         for index, meant in enumerate(defaults[: len(values)]):
             if meant and _ZERO.fullmatch(values[index]):
                 values[index] = self._meant(meant) or values[index]

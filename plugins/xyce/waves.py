@@ -58,6 +58,9 @@ def analyses(one: Pass, given: Outputs, totals: Mapping[str, float]) -> list[Ana
     if one.wanted.prints:
         _check_rows(one.kind, given.main, one.points, one.stop_time)
         vectors = _checked(one.kind, given.main, one.prints)
+        if one.starts_from_conditions:
+            # at 0 s stands what Xyce began to solve with
+            vectors = {name: column[1:] for name, column in vectors.items()}
         found.append(_analysis(one.kind, vectors, one.wanted, one.swept))
     if one.totals:
         if lost := [name for name in one.totals if name not in totals]:
