@@ -253,6 +253,14 @@ def most_at_once(*designs: Design) -> int:
     return max(itertools.accumulate(step for _, step in steps))
 
 
+def gone(pid: int) -> bool:
+    """Whether a process has ended, be it that nobody has asked for its exit code yet."""
+    try:
+        return psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return True
+
+
 def until(condition, seconds: float = 60.0) -> None:
     ends = time.monotonic() + seconds
     while not condition():
@@ -390,7 +398,7 @@ def test_what_a_killed_worker_was_at_is_run_again(farm, tmp_path, licences):
     assert number == task.number
     assert [dict(outcome.result.measures)] == expected(points(1))
     assert [step for _, step in notes(design)] == [1, 1, -1]
-    assert not psutil.pid_exists(zygote.pid)
+    until(lambda: gone(zygote.pid), 15)
     made.close()
 
 
@@ -429,7 +437,7 @@ def test_a_scheduler_that_does_not_answer_is_no_hang(farm, tmp_path):
     finally:
         farm.scheduler.send_signal(signal.SIGCONT)
     # the scheduler notices that its client is gone, and workers that nobody waits for them
-    until(lambda: not psutil.pid_exists(sleeper), 15)
+    until(lambda: gone(sleeper), 15)
     assert [step for _, step in notes(design)] == [1]
 
 
@@ -480,7 +488,7 @@ def test_cancel_kills_what_runs_and_the_executor_goes_on(farm, tmp_path):
     until(lambda: len(notes(design)) == 3)
     sleepers = set(simulator_pids(design))
     made.cancel()
-    until(lambda: not any(psutil.pid_exists(pid) for pid in sleepers))
+    until(lambda: all(map(gone, sleepers)))
     time.sleep(0.3)
     assert len(notes(design)) == 3
     made.submit(tasks_of(design, 1, first=100)[0])
