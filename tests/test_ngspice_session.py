@@ -105,7 +105,7 @@ def sized(name: str, count: int):
 @pytest.mark.parametrize("name", EXAMPLES)
 def test_examples_give_what_a_process_gives(name, opened, cold):
     """Bit for bit in strict mode, transients too; within 1e-7 by default, mostly bit for bit."""
-    sizings = sized(name, 3)
+    sizings = sized(name, 2)
     for label in sizings[0]:
         exact, close = opened(strict=True), opened(strict=False)
         for decks in sizings:
