@@ -77,7 +77,7 @@ bench-targets: $(DEVELOPED) simulator  ## make Pareto targets of a circuit anew
 	$(BIN)/python -m bench.make_targets $(ARGS)
 
 bench-smallest: $(DEVELOPED) simulator  ## every benchmark once at its smallest size
-	$(BIN)/python -m bench.agents --smallest
+	$(BIN)/python -m bench.agents --smallest --agents random,auto
 	$(BIN)/python -m bench.command_line --smallest
 	$(BIN)/python -m bench.ngspice_overhead --smallest
 	$(BIN)/python -m bench.proposal_time --smallest
