@@ -16,7 +16,7 @@ import click
 
 from m3eda import __version__, cli_plugins
 from m3eda.cli_crosscheck import crosscheck
-from m3eda.cli_options import DESIGN, FILE, FOLDER, SET, SIZING, duration, room
+from m3eda.cli_options import DESIGN, FILE, FOLDER, JOBS, SET, SIZING, TIMEOUT, duration, room
 from m3eda.errors import ExitCode, M3edaError
 from m3eda.report.atomic import silence
 
@@ -86,15 +86,8 @@ def cli() -> None:
     type=click.IntRange(1),
     help="Sizings asked from the agent at once; else as many as --jobs keeps busy.",
 )
-@click.option("--timeout", type=duration, metavar="TIME", help="Largest time of one simulator run.")
-@click.option(
-    "-j",
-    "--jobs",
-    type=click.IntRange(1),
-    default=1,
-    show_default=True,
-    help="Simulations run at once on this machine.",
-)
+@TIMEOUT
+@JOBS
 @click.option(
     "--strict", is_flag=True, help="Simulate in no way that could differ from a fresh simulator's."
 )
@@ -162,7 +155,7 @@ def _execution(options: dict[str, Any]) -> Execution:
 @SET
 @SIZING
 @click.option("--simulator", help="Use this simulator in place of the design's.")
-@click.option("--timeout", type=duration, metavar="TIME", help="Largest time of one simulator run.")
+@TIMEOUT
 @click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
 @click.option(
     "--strict", is_flag=True, help="Compare every way to simulate with a fresh simulator process."

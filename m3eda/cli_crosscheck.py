@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from m3eda import cli_plugins
-from m3eda.cli_options import DESIGN, FILE, SET, SIZING, duration
+from m3eda.cli_options import DESIGN, FILE, JOBS, SET, SIZING, TIMEOUT
 from m3eda.errors import ExitCode
 
 
@@ -52,15 +52,8 @@ from m3eda.errors import ExitCode
     multiple=True,
     help="Give one of both simulators an option, as under `simulator: options:`; may be repeated.",
 )
-@click.option("--timeout", type=duration, metavar="TIME", help="Largest time of one simulator run.")
-@click.option(
-    "-j",
-    "--jobs",
-    type=click.IntRange(1),
-    default=1,
-    show_default=True,
-    help="Simulations run at once on this machine.",
-)
+@TIMEOUT
+@JOBS
 @click.option("--cold", is_flag=True, help="Start a simulator process for every run.")
 @click.option("--no-cache", is_flag=True, help="Neither take results from other runs, nor give.")
 @click.option("--json", "as_json", is_flag=True, help="Print everything as JSON.")

@@ -41,3 +41,16 @@ def room(text: str) -> int:
         return parse_size(text)
     except ValueError as error:
         raise click.BadParameter(str(error)) from error
+
+
+TIMEOUT = click.option(
+    "--timeout", type=duration, metavar="TIME", help="Largest time of one simulator run."
+)
+JOBS = click.option(
+    "-j",
+    "--jobs",
+    type=click.IntRange(1),
+    default=1,
+    show_default=True,
+    help="Simulations run at once on this machine.",
+)

@@ -77,6 +77,28 @@ class Completed:
             return f"signal {-self.returncode}"
 
 
+def answer_of(
+    command: Sequence[str],
+    timeout: float,
+    folder: Path | None = None,
+    environment: Mapping[str, str] | None = None,
+) -> subprocess.CompletedProcess[str]:
+    """What a program says at once, such as its version. Raises OSError, TimeoutError among it."""
+    try:
+        return subprocess.run(
+            command,
+            cwd=folder,
+            env=environment,
+            capture_output=True,
+            text=True,
+            errors="replace",
+            stdin=subprocess.DEVNULL,
+            timeout=timeout,
+        )
+    except subprocess.TimeoutExpired as error:
+        raise TimeoutError(str(error)) from error
+
+
 def run_process(
     argv: Sequence[str],
     cwd: Path,

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import re
 import shutil
-import subprocess
 import sys
 import threading
 from collections.abc import Mapping
@@ -22,7 +21,7 @@ from m3eda_plugins.command.results import (
 
 from m3eda.design.types import Value
 from m3eda.errors import SimulatorMissing
-from m3eda.simulate.process import Completed, run_process
+from m3eda.simulate.process import Completed, answer_of, run_process
 from m3eda.simulate.types import Deck, SimulationFailed, State, Waveforms
 
 _VERSION_TIMEOUT = 60.0
@@ -173,15 +172,8 @@ def _version(words: tuple[str, ...]) -> str:
     Raises SimulatorMissing.
     """
     try:
-        told = subprocess.run(
-            [_program(words[0]), *words[1:]],
-            capture_output=True,
-            text=True,
-            errors="replace",
-            stdin=subprocess.DEVNULL,
-            timeout=_VERSION_TIMEOUT,
-        )
-    except (OSError, subprocess.TimeoutExpired) as error:
+        told = answer_of([_program(words[0]), *words[1:]], _VERSION_TIMEOUT)
+    except OSError as error:
         raise SimulatorMissing(f"`{' '.join(words)}` does not run: {error}") from error
     text = f"{told.stdout}\n{told.stderr}".strip()
     if not text:

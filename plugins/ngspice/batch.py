@@ -10,7 +10,6 @@ from __future__ import annotations
 import os
 import re
 import shutil
-import subprocess
 import sys
 import threading
 from collections.abc import Mapping
@@ -25,7 +24,7 @@ from m3eda_plugins.ngspice.verdict import judge
 
 from m3eda.design.types import Value
 from m3eda.errors import DesignError, Mistake, SimulatorMissing
-from m3eda.simulate.process import Completed, address_space, run_process
+from m3eda.simulate.process import Completed, address_space, answer_of, run_process
 from m3eda.simulate.rawfile import RawFileError, read_raw
 from m3eda.simulate.types import Deck, OnlyCold, Session, SimulationFailed, State, Waveforms
 
@@ -202,15 +201,8 @@ def _is_script(path: str) -> bool:
 
 def _version(path: str) -> str:
     try:
-        told = subprocess.run(
-            [path, "--version"],
-            capture_output=True,
-            text=True,
-            errors="replace",
-            stdin=subprocess.DEVNULL,
-            timeout=_VERSION_TIMEOUT,
-        )
-    except (OSError, subprocess.TimeoutExpired) as error:
+        told = answer_of([path, "--version"], _VERSION_TIMEOUT)
+    except OSError as error:
         raise SimulatorMissing(f"{path} does not run ({error}); {INSTALL}") from error
     match = re.search(r"ngspice-[\w.+-]+", told.stdout + told.stderr)
     if match is None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import pickle
-import subprocess
 import sys
 import tempfile
 import threading
@@ -18,7 +17,7 @@ from m3eda_plugins.pyspice.child import ANSWER, TASK, Answer, Task
 
 from m3eda.design.types import Value
 from m3eda.errors import DesignError, Mistake, SimulatorMissing
-from m3eda.simulate.process import Completed, run_process
+from m3eda.simulate.process import Completed, answer_of, run_process
 from m3eda.simulate.types import Deck, Session, SimulationFailed, State, Waveforms
 
 NO_PYSPICE = "the simulator pyspice needs PySpice: pip install 'm3eda[pyspice]'"
@@ -131,17 +130,13 @@ def _version() -> str:
     _look_for_pyspice()
     with tempfile.TemporaryDirectory(prefix="m3eda-") as folder:
         try:
-            told = subprocess.run(
+            told = answer_of(
                 [*_CHILD, "version"],
-                cwd=folder,
-                env=_environment(),
-                capture_output=True,
-                text=True,
-                errors="replace",
-                stdin=subprocess.DEVNULL,
-                timeout=_VERSION_TIMEOUT,
+                _VERSION_TIMEOUT,
+                folder=Path(folder),
+                environment=_environment(),
             )
-        except (OSError, subprocess.TimeoutExpired) as error:
+        except OSError as error:
             raise SimulatorMissing(f"PySpice does not start ({error}); {NO_PYSPICE}") from error
     if told.returncode == 0 and told.stdout.startswith("pyspice-"):
         return told.stdout.strip()

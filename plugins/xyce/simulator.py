@@ -11,7 +11,6 @@ import os
 import re
 import shlex
 import shutil
-import subprocess
 import threading
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -27,7 +26,7 @@ from m3eda_plugins.xyce.waves import Incomplete, analyses, names_in, outputs, re
 from m3eda.design.types import Value
 from m3eda.errors import DesignError, Mistake, SimulatorMissing
 from m3eda.simulate.nearest import not_given
-from m3eda.simulate.process import Completed, address_space, run_process
+from m3eda.simulate.process import Completed, address_space, answer_of, run_process
 from m3eda.simulate.types import (
     Analysis,
     Deck,
@@ -237,15 +236,8 @@ class _Undefined(SimulationFailed):
 def _version(path: str) -> str:
     """`xyce-7.8`, of a program that is new enough. Raises SimulatorMissing."""
     try:
-        told = subprocess.run(
-            [path, "-v"],
-            capture_output=True,
-            text=True,
-            errors="replace",
-            stdin=subprocess.DEVNULL,
-            timeout=_VERSION_TIMEOUT,
-        )
-    except (OSError, subprocess.TimeoutExpired) as error:
+        told = answer_of([path, "-v"], _VERSION_TIMEOUT)
+    except OSError as error:
         raise SimulatorMissing(f"{path} does not run ({error}); {INSTALL}") from error
     match = _VERSION.search(told.stdout + told.stderr)
     if match is None:
