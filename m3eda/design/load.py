@@ -31,7 +31,7 @@ from m3eda.design.types import (
     Value,
     Variation,
 )
-from m3eda.design.yamlfile import KeyPath
+from m3eda.design.yamlfile import Document, KeyPath
 
 TEMPERATURE = "temp"
 ROOM_TEMPERATURE = 27.0
@@ -52,7 +52,16 @@ def load_design(
     `template_names` tells which names a template needs; without it, names are not compared with
     templates. Raises DesignError with every mistake, sorted by place.
     """
-    document = load_yaml(Path(path), EXCLUSIVE)
+    return design_of(load_yaml(Path(path), EXCLUSIVE), functions, technologies, template_names)
+
+
+def design_of(
+    document: Document,
+    functions: FunctionTable,
+    technologies: Mapping[str, Path],
+    template_names: TemplateNames | None = None,
+) -> Design:
+    """The design that `document` describes, else as `load_design`."""
     for key in [key for key in document.data if key.startswith("x-")]:
         del document.data[key]
     problems = Problems(document)

@@ -5,6 +5,7 @@ A runner is made from a `Recipe`, which travels to wherever simulations run.
 
 from __future__ import annotations
 
+import errno
 import math
 import shutil
 import tempfile
@@ -216,7 +217,11 @@ class Runner:
             raise
         except (M3edaError, OnlyCold, KeyboardInterrupt, GivenUp):
             raise
-        except OSError as error:
+        except (MemoryError, OSError) as error:
+            if isinstance(error, MemoryError) or error.errno == errno.ENOMEM:
+                # what this deck takes is more than a worker may have: not a fault of the disk
+                reason = f"simulator {name}: not enough memory"
+                raise SimulationFailed(State.CRASH, reason) from error
             where = error.filename or tempfile.gettempdir()
             text = f"{where}: simulator {name} stopped: {error.strerror or error}"
             raise StorageError(text) from error

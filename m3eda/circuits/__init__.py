@@ -1,0 +1,1 @@
+"""The circuit library: proven circuits as templates for users and as tasks for learning."""
