@@ -70,7 +70,8 @@ def _merge(document: Document, path: tuple[Any, ...], over: Any, origin: tuple[A
     document.at(path[:-1])[path[-1]] = over
     for places in (document.keys, document.values):
         for known in [each for each in places if each[: len(origin)] == origin]:
-            places[(*path, *known[len(origin) :])] = places[known]
+            moved = path + known[len(origin) :]
+            places[moved] = places[known]
 
 
 def _resolve(document: Document, formulas: Formulas) -> None:
@@ -81,7 +82,8 @@ def _resolve(document: Document, formulas: Formulas) -> None:
                 formulas.resolve(("parameters", name, word))
     formulas.resolve(("conditions",))
     formulas.resolve(("corners",))
-    formulas.resolve(("targets",))
+    formulas.resolve(("targets", "traded"))
+    formulas.resolve(("targets", "fixed"))
     for name, entry in document.data["testbenches"].items():
         if isinstance(entry, dict) and "conditions" in entry:
             formulas.resolve(("testbenches", name, "conditions"))

@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from m3eda.design.expressions import Expression, ExpressionError
+from m3eda.design.expressions import ExpressionError
 from m3eda.design.problems import Problems
 from m3eda.design.types import Technology
 from m3eda.design.yamlfile import KeyPath, nearest

@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 from pydantic import Field
 
-from m3eda.design.schema import Entry, MeasureEntry, Name, Natural, Version, Word, Words
+from m3eda.design.schema import Entry, MeasureEntry, Name, Natural, Version, Whole, Word, Words
 
 GROUPS = ("amplifier", "regulator", "reference", "comparator", "oscillator", "rf", "filter",
           "building block")  # fmt: skip
@@ -27,6 +27,9 @@ class TargetsEntry(Entry):
     )
     fixed: dict[Name, dict[Literal["min", "max"], Word]] = Field(
         default={}, description="Measures with the same limit in every target."
+    )
+    samples: Whole = Field(
+        default=20_000, ge=1, description="Random sizings to calibrate with; fewer where slow."
     )
 
 
