@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from m3eda import __version__, cli_plugins
+from m3eda import __version__, cli_library, cli_plugins
 from m3eda.cli_crosscheck import crosscheck
 from m3eda.cli_options import DESIGN, FILE, FOLDER, JOBS, SET, SIZING, TIMEOUT, duration, room
 from m3eda.errors import ExitCode, M3edaError
@@ -239,6 +239,8 @@ def schema() -> ExitCode:
 
 
 cli.add_command(crosscheck)
+cli.add_command(cli_library.library)
+cli.add_command(cli_library.new)
 cli.add_command(cli_plugins.plugins)
 
 

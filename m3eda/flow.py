@@ -26,6 +26,7 @@ from m3eda.ledger import Ledger, Segment, StoredTrial
 from m3eda.loop import End, Run
 from m3eda.plugins import Plugins, build_simulator, tools, version_of
 from m3eda.report.summary import Summary, summarize
+from m3eda.simulate.bins import size_mistakes
 from m3eda.simulate.cache import Cache
 from m3eda.simulate.evaluator import LADDER, Evaluator
 from m3eda.simulate.executor import Executor
@@ -109,6 +110,8 @@ class Project:
             ),
         )
         _check_choices(path, design, plugins, overrides)
+        if mistakes := size_mistakes(design):
+            raise DesignError(mistakes)
         return cls(_overridden(design, overrides), plugins)
 
     @classmethod

@@ -51,6 +51,11 @@ def register_technologies(register: Callable[[str, Path], None]) -> None:
 
 
 @hookspec
+def register_circuits(register: Callable[[str, Path], None]) -> None:
+    """Call `register(name, path)`; a circuit.yaml has its templates and targets beside it."""
+
+
+@hookspec
 def register_executors(register: Callable[[str, Callable[..., Executor]], None]) -> None:
     """Call `register(name, factory)`; `factory(recipe, jobs, options)` builds the executor."""
 

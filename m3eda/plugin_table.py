@@ -15,9 +15,12 @@ _LONGEST = 80
 _CALLS = {
     "measures": "register(name, function)",
     "technologies": "register(name, path)",
+    "circuits": "register(name, path)",
     "commands": "register(command)",
 }
 """How a hook is to call what it is given."""
+_FILES = {"technologies": "technology.yaml", "circuits": "circuit.yaml"}
+"""What the path that a hook registers leads to."""
 
 
 class Table(dict[str, Any]):
@@ -120,6 +123,6 @@ def _wanted(hook: str, thing: Any) -> str:
 
         right = isinstance(thing, MeasureFunction)
         return "" if right else "what `m3eda.simulate.measures.measure` makes"
-    if hook == "technologies":
-        return "" if isinstance(thing, (str, os.PathLike)) else "the path of a technology.yaml"
+    if hook in _FILES:
+        return "" if isinstance(thing, (str, os.PathLike)) else f"the path of a {_FILES[hook]}"
     return "" if callable(thing) else "a factory"

@@ -1,8 +1,8 @@
 """The plugin manager: collects what plugins register, and names those that fail.
 
-Built-in simulators, agents, measures and technologies enter by the same entry-point group as any
-outsider's. A plugin that fails is a line of warning, and missing where it is needed; one that the
-design itself names is an error.
+Built-in simulators, agents, measures, technologies and circuits enter by the same entry-point
+group as any outsider's. A plugin that fails is a line of warning, and missing where it is needed;
+one that the design itself names is an error.
 """
 
 from __future__ import annotations
@@ -34,6 +34,7 @@ WORDS = {
     "agents": "agent",
     "measures": "measure",
     "technologies": "technology",
+    "circuits": "circuit",
     "executors": "executor",
     "commands": "command",
 }
@@ -99,6 +100,10 @@ class Plugins:
     @property
     def technologies(self) -> Mapping[str, Any]:
         return self.table("technologies")
+
+    @property
+    def circuits(self) -> Mapping[str, Any]:
+        return self.table("circuits")
 
     @property
     def executors(self) -> Mapping[str, Any]:

@@ -74,7 +74,7 @@ SAYS = {"register_commands": "r1: 1000 to 100000"}
 def test_the_example_of_a_page_runs(name, tmp_path):
     text = (FOLDER / f"{name}.md").read_text()
     files = write_files(text, tmp_path)
-    assert "design.yaml" in files
+    assert {"design.yaml", "circuit.yaml"} & set(files)
     assert any(file.endswith(".py") for file in files)
     printed = run_commands(text, tmp_path)
     assert SAYS.get(name, "all specs met") in printed

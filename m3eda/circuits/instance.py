@@ -10,7 +10,8 @@ from m3eda.circuits.catalogue import Circuit
 from m3eda.circuits.numbers import Formulas, on_grid, spice_number, technology_names
 from m3eda.design.problems import Problems
 from m3eda.design.types import Technology
-from m3eda.design.yamlfile import Document, Text, nearest
+from m3eda.design.yamlfile import Document, Text
+from m3eda.errors import DesignError, Mistake
 from m3eda.units import parse
 
 Limits = Mapping[str, Mapping[str, float]]
@@ -19,24 +20,34 @@ Limits = Mapping[str, Mapping[str, float]]
 _FORMULAS = ("min", "max", "step", "start", "value", "choices")
 _DESIGN_WORDS = ("m3eda", "simulator", "netlist", "testbenches", "parameters", "measures",
                  "conditions", "corners")  # fmt: skip
+_NEEDED = ("instance.prefix", "instance.unit", "devices.nmos.model", "devices.pmos.model",
+           "supply.nominal", "sizes.l_min", "sizes.l_max", "sizes.w_min",
+           "sizes.w_max")  # fmt: skip
+"""What circuits are written with."""
 _DEVICE = re.compile(r"\b((?:x\w+\.)+)m([np])(\w*)", re.IGNORECASE)
 _SIZES = {"width": "w", "length": "l"}
 
 
-def instance(circuit: Circuit, technology: Technology, specs: Limits | None = None) -> Document:
+def instance(
+    circuit: Circuit,
+    technology: Technology,
+    specs: Limits | None = None,
+    *,
+    foreign: bool = False,
+) -> Document:
     """The document of a design file: `circuit` in `technology`, with `specs`.
 
     Without `specs` they are the least limits of circuit.yaml. Places are those of circuit.yaml.
-    Raises DesignError with every mistake.
+    A `foreign` technology is one that the library does not know and no circuit can claim. Raises
+    DesignError with every mistake.
     """
     document = circuit.document()
     problems = Problems(document)
-    if technology.name not in circuit.technologies:
-        known = circuit.technologies
-        hint = nearest(technology.name, known) or f"it does in {', '.join(known)}"
+    if not foreign and technology.name not in circuit.technologies:
+        hint = f"it does {', '.join(circuit.technologies)}"
         message = f"{circuit.name} does not support the technology {technology.name}"
-        problems.add(("technologies",), message, hint)
-        problems.raise_all()
+        raise DesignError([Mistake(message, hint=hint)])
+    _check_data(technology)
     _override(document, technology.name)
     formulas = Formulas(technology_names(technology), problems)
     _resolve(document, formulas)
@@ -53,6 +64,19 @@ def instance(circuit: Circuit, technology: Technology, specs: Limits | None = No
     }
     document.data.setdefault("corners", _corners(document, technology))
     return document
+
+
+def _check_data(technology: Technology) -> None:
+    """Raise DesignError where the technology does not say what circuits are written with."""
+    missing = []
+    for path in _NEEDED:
+        here: Any = technology.data
+        for key in path.split("."):
+            here = here.get(key) if isinstance(here, Mapping) else None
+        missing += [path] if here is None else []
+    if missing:
+        message = f"the technology {technology.name} lacks {', '.join(missing)}"
+        raise DesignError([Mistake(message, hint="docs/technologies.md has what each key says")])
 
 
 def _override(document: Document, technology: str) -> None:

@@ -5,23 +5,21 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import m3eda_templates
-
 from m3eda.circuits.catalogue import Catalogue, Circuit
 from m3eda.circuits.instance import Limits, instance
 from m3eda.design.load import design_of
-from m3eda.design.problems import Problems
-from m3eda.design.technology import build_technology
+from m3eda.design.technology import read_technology
 from m3eda.design.types import Technology
+from m3eda.errors import DesignError, Mistake
 from m3eda.flow import Project
 from m3eda.plugins import Plugins
 from m3eda.simulate.render import template_folders, template_names
 
 
-def catalogue() -> Catalogue:
-    """The circuits that come with m3eda."""
-    folder = Path(m3eda_templates.__file__ or "").parent
-    return Catalogue({path.parent.name: path for path in folder.glob("*/circuit.yaml")})
+def catalogue(plugins: Plugins | None = None) -> Catalogue:
+    """The circuits that come with m3eda and with plugins."""
+    found = (plugins or Plugins()).circuits
+    return Catalogue({name: Path(path) for name, path in found.items()})
 
 
 def open_circuit(
@@ -36,10 +34,11 @@ def open_circuit(
 
     `overrides` are those of `Project.load`. Raises DesignError with every mistake, PluginError.
     """
-    found = catalogue().circuit(circuit) if isinstance(circuit, str) else circuit
     plugins = plugins or Plugins()
-    models = technology_of(found, technology or found.technologies[0], plugins)
-    document = instance(found, models, specs)
+    found = catalogue(plugins).circuit(circuit) if isinstance(circuit, str) else circuit
+    models = technology_of(technology or found.technologies[0], plugins)
+    foreign = models.name not in plugins.technologies
+    document = instance(found, models, specs, foreign=foreign)
 
     def names(template: Path, _: object) -> set[str]:
         return template_names(template, template_folders(template, found.path))
@@ -48,12 +47,17 @@ def open_circuit(
     return Project.of(design, **overrides)
 
 
-def technology_of(circuit: Circuit, name: str, plugins: Plugins) -> Technology:
-    """The technology called `name`. Raises DesignError."""
-    from m3eda.design.schema import TechnologyEntry
-
-    problems = Problems(circuit.document())
-    technology = build_technology(TechnologyEntry(name=name), problems, plugins.technologies)
-    problems.raise_all()
-    assert technology is not None, "without a mistake there is a technology"
-    return technology
+def technology_of(name: str, plugins: Plugins) -> Technology:
+    """The technology called `name`, or that of a technology.yaml by its path. Raises DesignError
+    with every mistake."""
+    known = plugins.table("technologies")
+    if name in known:
+        return read_technology(Path(known[name]))
+    if "/" not in name and not name.endswith((".yaml", ".yml")):
+        text, hint = known.missing(name)
+        raise DesignError([Mistake(text, hint=hint)])
+    path = Path(name).expanduser().resolve()
+    path = path / "technology.yaml" if path.is_dir() else path
+    if not path.is_file():
+        raise DesignError([Mistake("there is no such technology", path)])
+    return read_technology(path)

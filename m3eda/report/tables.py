@@ -55,7 +55,7 @@ class Table:
     right: tuple[str, ...] = ()
 
 
-def _table(headers: Sequence[str], rows: Sequence[Sequence[str]], right: Sequence[str]) -> Table:
+def table_of(headers: Sequence[str], rows: Sequence[Sequence[str]], right: Sequence[str]) -> Table:
     """A table without the columns that are empty in every row."""
     cells = [[one_line(cell) for cell in row] for row in rows]
     kept = [i for i in range(len(headers)) if i == 0 or any(row[i] for row in cells)]
@@ -106,7 +106,7 @@ def spec_table(design: Design, trial: Trial | None) -> Table:
         (r.name, r.wanted, r.measured, r.margin, r.mark, r.corner, r.reason)
         for r in spec_rows(design, trial)
     ]
-    return _table(headers, rows, ("measured", "margin"))
+    return table_of(headers, rows, ("measured", "margin"))
 
 
 def measure_table(design: Design, trial: Trial) -> Table:
@@ -117,7 +117,7 @@ def measure_table(design: Design, trial: Trial) -> Table:
         value = result.measures.get(name, math.nan)
         note = _reason(result, name) if name in result.reasons else _measure_note(result, measure)
         rows.append((name, quantity(value, measure.unit), note))
-    return _table(("measure", "value", "note"), rows, ("value",))
+    return table_of(("measure", "value", "note"), rows, ("value",))
 
 
 def parameter_table(design: Design, trial: Trial) -> Table:
@@ -126,8 +126,8 @@ def parameter_table(design: Design, trial: Trial) -> Table:
     for parameter in design.parameters.values():
         value = trial.sizing.get(parameter.name)
         shown = NOTHING if value is None else quantity(value, parameter.unit)
-        rows.append((parameter.name, shown, _allowed(parameter), _note(parameter, value)))
-    return _table(("parameter", "value", "allowed", "note"), rows, ("value",))
+        rows.append((parameter.name, shown, allowed(parameter), _note(parameter, value)))
+    return table_of(("parameter", "value", "allowed", "note"), rows, ("value",))
 
 
 def pareto_table(design: Design, front: Sequence[Trial], chosen: Trial | None) -> Table:
@@ -142,7 +142,7 @@ def pareto_table(design: Design, front: Sequence[Trial], chosen: Trial | None) -
         for trial in front
     ]
     names = tuple(aim.measure for aim in wanted)
-    return _table(("trial", *names, "note"), rows, ("trial", *names))
+    return table_of(("trial", *names, "note"), rows, ("trial", *names))
 
 
 def aim_text(design: Design, aim: Aim, trial: Trial) -> str:
@@ -272,7 +272,8 @@ def _reason(result: CornerResult, measure: str) -> str:
     return result.reason or result.state.value
 
 
-def _allowed(parameter: Parameter) -> str:
+def allowed(parameter: Parameter) -> str:
+    """What the parameter may be, in words."""
     if parameter.tied:
         return f"= {parameter.expression}"
     if parameter.series:

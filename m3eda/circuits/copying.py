@@ -1,0 +1,131 @@
+"""`m3eda new`: a circuit of the library as a folder of the designer's own."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import m3eda_templates
+
+from m3eda.circuits.catalogue import Circuit
+from m3eda.circuits.instance import instance
+from m3eda.circuits.opening import technology_of
+from m3eda.circuits.targets import TargetList, targets_of
+from m3eda.circuits.writing import design_text
+from m3eda.design.types import Technology
+from m3eda.design.yamlfile import Document
+from m3eda.errors import DesignError, Mistake
+from m3eda.plugins import Plugins
+from m3eda.report.atomic import make_directory, write_atomic
+from m3eda.simulate.templates import template_folders, template_sources
+
+DESIGN = "design.yaml"
+
+
+@dataclass(frozen=True)
+class Copy:
+    """What `m3eda new` is about to write."""
+
+    folder: Path
+    texts: dict[str, str]
+    """File name -> text."""
+    known_feasible: bool
+    """True where a sizing is known that meets the specs."""
+
+    def write(self) -> list[Path]:
+        """Write every file, the design file last. Raises DesignError where one is there already,
+        StorageError."""
+        for name in self.texts:
+            if (self.folder / name).exists():
+                hint = "nothing was written; choose another folder"
+                raise DesignError([Mistake("is there already", self.folder / name, hint=hint)])
+        make_directory(self.folder)
+        for name, text in self.texts.items():
+            write_atomic(self.folder / name, text)
+        return [self.folder / name for name in self.texts]
+
+
+def copy_of(
+    circuit: Circuit, technology: str, folder: Path, plugins: Plugins, target: int | None = None
+) -> Copy:
+    """`circuit` in `technology` for `folder`; its specs are target number `target`, counted from
+    1, else one of middling hardness. Raises DesignError."""
+    models = technology_of(technology, plugins)
+    targets = targets_of(circuit, models.name)
+    number = _number(circuit, models.name, targets, target)
+    foreign = models.name not in plugins.technologies
+    specs = None if targets is None else targets.limits(number)
+    document = instance(circuit, models, specs, foreign=foreign)
+    if foreign:
+        document.data["technology"] = str(Path(technology).expanduser().resolve())
+    texts = _templates(circuit, document)
+    head = [f"{circuit.file.title}, in {models.name}.", *_says(targets, number, models, foreign),
+            f"`m3eda library show {circuit.name}` tells more; every range and limit is yours to"
+            " change."]  # fmt: skip
+    texts[DESIGN] = design_text(_ordered(document.data), head)
+    return Copy(folder, texts, targets is not None)
+
+
+def _number(
+    circuit: Circuit, technology: str, targets: TargetList | None, target: int | None
+) -> int:
+    if targets is None:
+        if target is None:
+            return 0
+        message = f"{circuit.name} has no targets in {technology}"
+        known = [each for each in circuit.technologies if circuit.targets_file(each).is_file()]
+        hint = f"it has them in {', '.join(known)}" if known else "leave --target out"
+        raise DesignError([Mistake(message, hint=hint)])
+    if target is not None and not 1 <= target <= len(targets.targets):
+        message = f"{circuit.name} has no target {target} in {technology}"
+        raise DesignError([Mistake(message, hint=f"they go from 1 to {len(targets.targets)}")])
+    return targets.middle() if target is None else target - 1
+
+
+def _says(
+    targets: TargetList | None, number: int, technology: Technology, foreign: bool
+) -> list[str]:
+    if targets is not None:
+        return [f"The specs are target {number + 1} of {len(targets.targets)}, the easiest first: "
+                "a sizing that meets it is known."]  # fmt: skip
+    if foreign:
+        return [
+            f"Ranges follow the sizes of {technology.name}; nobody has tried it there."
+        ]
+    return ["Nobody has searched for what is feasible in this technology: the specs are the least",
+            "that anybody would want."]  # fmt: skip
+
+
+def _ordered(data: dict[str, Any]) -> dict[str, Any]:
+    words = ("m3eda", "design", "description", "technology", "simulator", "netlist", "testbenches",
+             "parameters", "measures", "specs", "conditions", "corners")  # fmt: skip
+    found = {word: data[word] for word in words if data.get(word)}
+    found.setdefault("simulator", "ngspice")
+    return {word: found[word] for word in words if word in found}
+
+
+def _templates(circuit: Circuit, document: Document) -> dict[str, str]:
+    """The circuit's own templates with what they include; parts that circuits share stay in the
+    library, where they are found by name."""
+    data = document.data
+    entries = [each["template"] if isinstance(each, dict) else each
+               for each in data["testbenches"].values()]  # fmt: skip
+    root = Path(m3eda_templates.__file__ or "").resolve().parent
+    shared = {root / "parts", root / "probes"}
+    found: dict[str, str] = {}
+    for name in dict.fromkeys([data["netlist"], *entries]):
+        for source in _sources(circuit, document, str(name)):
+            if source.parent not in shared:
+                found[source.name] = source.read_text(encoding="utf-8")
+    return found
+
+
+def _sources(circuit: Circuit, document: Document, name: str) -> list[Path]:
+    """The template `name` and all it includes; it lies beside circuit.yaml or what that extends."""
+    folders = dict.fromkeys([circuit.folder, *(file.parent for file in document.sources)])
+    for folder in folders:
+        if (folder / name).is_file():
+            template = (folder / name).resolve()
+            return list(template_sources(template, template_folders(template, circuit.path)))
+    raise DesignError([Mistake(f"the template '{name}' is not there", circuit.path)])
