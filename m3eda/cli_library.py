@@ -90,6 +90,7 @@ def new(circuit: str, folder: Path | None, technology: str, target: int | None) 
     from m3eda.circuits.copying import copy_of
     from m3eda.circuits.opening import catalogue
     from m3eda.plugins import Plugins
+    from m3eda.report.atomic import write_new
     from m3eda.report.library import next_lines
 
     plugins = Plugins()
@@ -97,7 +98,7 @@ def new(circuit: str, folder: Path | None, technology: str, target: int | None) 
     place = folder or Path(found.name)
     models = technology or found.technologies[0]
     copy = copy_of(found, models, place, plugins, target)
-    for path in copy.write():
+    for path in write_new(copy.folder, copy.texts):
         click.echo(f"wrote {path}")
     click.echo("next:")
     for line in next_lines(str(place)):

@@ -26,11 +26,11 @@ from m3eda.ledger import Ledger, Segment, StoredTrial
 from m3eda.loop import End, Run
 from m3eda.plugins import Plugins, build_simulator, tools, version_of
 from m3eda.report.summary import Summary, summarize
-from m3eda.simulate.bins import size_mistakes
 from m3eda.simulate.cache import Cache
 from m3eda.simulate.evaluator import LADDER, Evaluator
 from m3eda.simulate.executor import Executor
 from m3eda.simulate.files import content_hash, included_files
+from m3eda.simulate.kit import kit_mistakes
 from m3eda.simulate.python_netlist import is_python
 from m3eda.simulate.render import Renderer, template_folders, template_names
 from m3eda.simulate.runner import Recipe, decks_ahead
@@ -110,7 +110,7 @@ class Project:
             ),
         )
         _check_choices(path, design, plugins, overrides)
-        if mistakes := size_mistakes(design):
+        if mistakes := kit_mistakes(design):
             raise DesignError(mistakes)
         return cls(_overridden(design, overrides), plugins)
 

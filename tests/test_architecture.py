@@ -23,8 +23,17 @@ ROOMS = {
     "m3eda.ledger": BASE | {"m3eda.design", "m3eda.simulate"},
     "m3eda.loop": BASE
     | {"m3eda.design", "m3eda.simulate", "m3eda.objective", "m3eda.agents", "m3eda.ledger"},
+    "m3eda.circuits": BASE
+    | {"m3eda.design", "m3eda.simulate", "m3eda.plugins", "m3eda.flow", "m3eda.circuits"},
     "m3eda.report": BASE
-    | {"m3eda.design", "m3eda.simulate", "m3eda.objective", "m3eda.loop", "m3eda.report"},
+    | {
+        "m3eda.design",
+        "m3eda.simulate",
+        "m3eda.objective",
+        "m3eda.loop",
+        "m3eda.circuits",
+        "m3eda.report",
+    },
 }
 """Room -> rooms it may import from."""
 

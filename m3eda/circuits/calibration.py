@@ -168,6 +168,7 @@ class Calibration:
             part = rng.permutation(len(front))[start : start + _CANDIDATES * count]
             for row in part[spread(self.goals.heights(front.raw[part]), len(part), rng)]:
                 chooser.offer(self._relaxed(front.raw[row], rng), front.points[row])
+        chooser.trim()
         return Chosen.ordered(chooser, samples.rows(np.arange(min(random, len(samples)))))
 
     def _relaxed(self, raw: FloatArray, rng: np.random.Generator) -> FloatArray:
@@ -210,6 +211,19 @@ class _Chooser:
         self.by_random += easy
         self.targets.append(target)
         self.witnesses.append(witness)
+
+    def trim(self) -> None:
+        """Drop targets while one sample meets too many of those there are: where there are fewer
+        than wanted, what was allowed is too much."""
+        while len(self.targets) > 1:
+            most = int(np.argmax(self.hits))
+            if self.hits[most] <= max(1.0, LARGEST_CONSTANT_SHARE * len(self.targets)):
+                return
+            met = [self.goals.met(self.samples.raw, target) for target in self.targets]
+            row = max((i for i, each in enumerate(met) if each[most]), key=lambda i: met[i].sum())
+            self.hits -= met[row]
+            self.by_random -= bool(met[row][: self.random].any())
+            del self.targets[row], self.witnesses[row]
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,6 @@ from m3eda.design.types import Technology
 from m3eda.design.yamlfile import Document
 from m3eda.errors import DesignError, Mistake
 from m3eda.plugins import Plugins
-from m3eda.report.atomic import make_directory, write_atomic
 from m3eda.simulate.templates import template_folders, template_sources
 
 DESIGN = "design.yaml"
@@ -32,18 +31,6 @@ class Copy:
     """File name -> text."""
     known_feasible: bool
     """True where a sizing is known that meets the specs."""
-
-    def write(self) -> list[Path]:
-        """Write every file, the design file last. Raises DesignError where one is there already,
-        StorageError."""
-        for name in self.texts:
-            if (self.folder / name).exists():
-                hint = "nothing was written; choose another folder"
-                raise DesignError([Mistake("is there already", self.folder / name, hint=hint)])
-        make_directory(self.folder)
-        for name, text in self.texts.items():
-            write_atomic(self.folder / name, text)
-        return [self.folder / name for name in self.texts]
 
 
 def copy_of(
@@ -90,9 +77,7 @@ def _says(
         return [f"The specs are target {number + 1} of {len(targets.targets)}, the easiest first: "
                 "a sizing that meets it is known."]  # fmt: skip
     if foreign:
-        return [
-            f"Ranges follow the sizes of {technology.name}; nobody has tried it there."
-        ]
+        return [f"Ranges follow the sizes of {technology.name}; nobody has tried it there."]
     return ["Nobody has searched for what is feasible in this technology: the specs are the least",
             "that anybody would want."]  # fmt: skip
 

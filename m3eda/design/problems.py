@@ -95,13 +95,19 @@ class Problems:
         return 0 if lead is None or column is None else lead + column
 
     def validated(self, model: type[Model]) -> Model:
-        """The document as `model`, without the entries that are wrong."""
+        """The document as `model`, without the entries that are wrong.
+
+        Raises DesignError where `model` cannot be without one of them.
+        """
         for _ in range(len(self.document.values) + 1):
             try:
                 return model.model_validate(self.document.data)
             except ValidationError as error:
+                before = len(self.mistakes)
                 for each in error.errors(include_url=False):
                     self._note(model, each)
+                if len(self.mistakes) == before:
+                    self.raise_all()  # what is missing cannot be taken out
         raise AssertionError("every mistake takes an entry out")
 
     def _note(self, model: type[BaseModel], error: Mapping[str, Any]) -> None:
@@ -117,12 +123,16 @@ class Problems:
             self._remove(path)
             return
         if kind == "missing":
-            path = (*path, str(location[-1]))
+            path = (*path, str(location[-1])) if self.document.at(path) is not None else path
+            if path[:1] in self.broken:
+                return
         elif kind in ("model_type", "model_attributes_type"):
             hint = _listed(_keys_at(model, location))
         elif kind == "literal_error" and not hint:
             value = str(self.document.at(path))
-            hint = nearest(value, str(error["ctx"]["expected"]).replace("'", "").split())
+            hint = nearest(
+                value, str(error["ctx"]["expected"]).replace("'", "").replace(",", "").split()
+            )
         self.add(path, message, hint, of_key=is_key)
         entry = path[:2] if path[0] in NAMED_SECTIONS else path[:1]
         self.broken.add(entry)

@@ -242,6 +242,11 @@ class TechnologyEntry(Entry):
     nominal: Word | None = Field(
         default=None, description="Process corner used where none is asked for; tt, else the first."
     )
+    checksum: Word = Field(
+        default="",
+        description="What the SHA-256 over lib and all it includes begins with: another version "
+        "of the kit is refused. Write ? to be told it.",
+    )
 
 
 class SimulatorEntry(Entry):

@@ -8,6 +8,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from m3eda.design.functions import absence
 from m3eda.design.problems import Problems
@@ -78,7 +79,7 @@ def _overridden(
         corner: (*technology.includes.get(corner, ()), *includes.get(corner, ()))
         for corner in {**technology.includes, **includes}
     }
-    data = {**technology.data, **(entry.model_extra or {})}
+    data = {**technology.data, **_data(entry)}
     return replace(technology, sections=sections, nominal=nominal, data=data, includes=merged)
 
 
@@ -147,8 +148,8 @@ def _built(
     entry: TechnologyEntry, problems: Problems, path: KeyPath, name: str = ""
 ) -> Technology | None:
     before = len(problems.mistakes)
-    data = dict(entry.model_extra or {})
-    for key in data:
+    data = _data(entry)
+    for key in entry.model_extra or {}:
         for word in TechnologyEntry.model_fields:
             if key.lower().rstrip("s") == word.rstrip("s"):
                 problems.add((*path, key), "is not a known key", f"did you mean {word}?",
@@ -166,6 +167,12 @@ def _built(
         return None
     name = name or entry.name or (lib.stem if lib else "")
     return Technology(name, lib, sections, nominal, data, includes)
+
+
+def _data(entry: TechnologyEntry) -> dict[str, Any]:
+    """What templates may read, and the checksum where one is given."""
+    checksum = {"checksum": entry.checksum.lower()} if entry.checksum else {}
+    return {**(entry.model_extra or {}), **checksum}
 
 
 def _check_nominal(

@@ -7,12 +7,12 @@ import errno
 import os
 import secrets
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TextIO
 
-from m3eda.errors import StorageError
+from m3eda.errors import DesignError, Mistake, StorageError
 
 
 def write_atomic(path: Path, content: str | bytes) -> bool:
@@ -49,6 +49,21 @@ def make_directory(path: Path) -> Path:
     with storing(path):
         path.mkdir(parents=True, exist_ok=True)
     return path
+
+
+def write_new(folder: Path, texts: Mapping[str, str]) -> list[Path]:
+    """Write each text to its name in `folder`, in order; gives the files.
+
+    Raises DesignError where one of them is there already, with nothing written, and StorageError.
+    """
+    for name in texts:
+        if (folder / name).exists():
+            hint = "nothing was written; choose another folder"
+            raise DesignError([Mistake("is there already", folder / name, hint=hint)])
+    make_directory(folder)
+    for name, text in texts.items():
+        write_atomic(folder / name, text)
+    return [folder / name for name in texts]
 
 
 def check_writable(path: Path) -> None:

@@ -1,7 +1,9 @@
-"""Sizes outside what a technology has models for, found in rendered decks before any simulation."""
+"""What a design asks of its kit, held against it before any simulation: its version, and models
+for every size."""
 
 from __future__ import annotations
 
+import hashlib
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -12,6 +14,7 @@ from m3eda.design.space import Space
 from m3eda.design.ties import at_nominal, complete
 from m3eda.design.types import Design, Sizing, Value
 from m3eda.errors import Mistake
+from m3eda.simulate.files import content_hash
 from m3eda.simulate.render import Renderer
 from m3eda.units import NumberError, format_engineering, parse
 
@@ -39,12 +42,31 @@ class _Outside:
         )
 
 
-def size_mistakes(design: Design) -> list[Mistake]:
-    """A mistake for each end of a parameter's range that makes a device no model covers.
+def kit_mistakes(design: Design) -> list[Mistake]:
+    """That the kit is another version than the design says, else each end of a parameter's range
+    that makes a device no model covers.
 
-    Of technologies that say `sizes.binned: true`. Raises DesignError where a template does not
-    render.
+    Sizes are those of technologies that say `sizes.binned: true`. Raises DesignError where a
+    template does not render.
     """
+    return _version_mistakes(design) or _size_mistakes(design)
+
+
+def _version_mistakes(design: Design) -> list[Mistake]:
+    technology = design.technology
+    wanted = str(technology.data.get("checksum", "")) if technology is not None else ""
+    if technology is None or not wanted:
+        return []
+    files = [*technology.includes.get("", ()), *([technology.lib] if technology.lib else [])]
+    found = hashlib.sha256("".join(map(content_hash, files)).encode()).hexdigest()
+    if found.startswith(wanted):
+        return []
+    message = f"the models of {technology.name} are another version"
+    hint = f"their checksum is {found[:16]}, not {wanted}"
+    return [mistake_at(design.path, ("technology", "checksum"), message, hint)]
+
+
+def _size_mistakes(design: Design) -> list[Mistake]:
     technology = design.technology
     sizes = technology.data.get("sizes", {}) if technology is not None else {}
     if technology is None or str(sizes.get("binned", "")).lower() != "true":
