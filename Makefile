@@ -13,7 +13,8 @@ EXTRAS ?=
 
 .PHONY: help size test install develop simulator check lint types docs bench-agents bench-spaces \
         bench-objectives bench-engine bench-time bench-ngspice bench-proposals bench-technology \
-        bench-measures bench-simulators bench-targets bench-smallest wheel clean
+        bench-measures bench-simulators bench-library bench-dataset bench-paper library-targets \
+        bench-targets bench-smallest wheel clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 20
@@ -73,6 +74,18 @@ bench-technology: $(DEVELOPED) simulator  ## the generic technologies beside pub
 bench-measures: $(DEVELOPED)  ## what a coarse frequency grid costs a measure
 	$(BIN)/python -m bench.measure_accuracy $(ARGS)
 
+bench-library: $(DEVELOPED) simulator  ## the circuit library: rates, hardness of targets, agents (hours; resumes)
+	$(BIN)/python -m bench.library --agents auto,cma $(ARGS)
+
+bench-dataset: $(DEVELOPED) simulator  ## points a second of `m3eda dataset` beside the engine alone
+	$(BIN)/python -m bench.dataset $(ARGS)
+
+bench-paper: $(DEVELOPED) simulator  ## the ranges that the M3 paper gives, beside what can be reached
+	$(BIN)/python -m bench.paper_ranges $(ARGS)
+
+library-targets: $(DEVELOPED) simulator  ## calibrate circuits that have no targets yet (hours; resumes)
+	$(BIN)/python -m bench.calibrate --all $(ARGS)
+
 bench-targets: $(DEVELOPED) simulator  ## make Pareto targets of a circuit anew
 	$(BIN)/python -m bench.make_targets $(ARGS)
 
@@ -88,6 +101,10 @@ bench-smallest: $(DEVELOPED) simulator  ## every benchmark once at its smallest 
 	$(BIN)/python -m bench.objectives --smallest
 	$(BIN)/python -m bench.engine --smallest
 	$(BIN)/python -m bench.simulators --smallest
+	$(BIN)/python -m bench.calibrate --smallest
+	$(BIN)/python -m bench.library --smallest
+	$(BIN)/python -m bench.dataset --smallest
+	$(BIN)/python -m bench.paper_ranges --smallest
 
 # a deck whose text changes needs a new recording: tests/fake_xyce.py
 record-xyce: $(DEVELOPED)  ## record what a real Xyce answers to the tests: make record-xyce XYCE=/path/to/Xyce

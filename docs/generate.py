@@ -13,7 +13,7 @@ import re
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from functools import partial
-from itertools import pairwise
+from itertools import groupby, pairwise
 from pathlib import Path
 from typing import Any
 
@@ -21,8 +21,11 @@ import click
 
 from m3eda import hookspecs
 from m3eda.agents.trust_region import Recipe
+from m3eda.circuits.opening import catalogue
+from m3eda.circuits.schema import CircuitFile, PaperEntry, TargetsEntry
 from m3eda.cli import cli
 from m3eda.design import json_schema
+from m3eda.report.library import circuit_json
 
 FOLDER = Path(__file__).resolve().parent
 _PART = re.compile(r"(<!-- generated: ([\w-]+) -->\n).*?(<!-- end of \2 -->)", re.DOTALL)
@@ -185,10 +188,39 @@ def trust_region() -> str:
     return "\n".join(rows)
 
 
+def circuits() -> str:
+    """A table of the circuits that come with m3eda."""
+    rows = ["| circuit | what it is | parameters | specs | technologies | targets | split |",
+            "|---|---|---|---|---|---|---|"]  # fmt: skip
+    for group, found in groupby(catalogue().circuits(), key=lambda each: each.file.group):
+        rows.append(f"| **{group}** | | | | | | |")
+        for circuit in found:
+            data = circuit_json(circuit)
+            free = sum("min" in each or "choices" in each
+                       for each in circuit.file.parameters.values())  # fmt: skip
+            numbers = [free, len(circuit.sides), len(circuit.technologies),
+                       sum(data["targets"].values())]  # fmt: skip
+            cells = [f"`{circuit.name}`", circuit.file.title, *map(str, numbers)]
+            rows.append(f"| {' | '.join(cells)} | {circuit.file.split} |")
+    return "\n".join(rows)
+
+
+def circuit_words() -> str:
+    """The words that a circuit.yaml has beside those of a design file."""
+    rows = ["| word | meaning |", "|---|---|"]
+    for prefix, model in (("", CircuitFile), ("targets.", TargetsEntry), ("paper.", PaperEntry)):
+        for name, field in model.model_fields.items():
+            if field.description and field.description != "As in a design file.":
+                rows.append(f"| `{prefix}{name}` | {field.description} |")
+    return "\n".join(rows)
+
+
 PARTS: Mapping[str, Callable[[], str]] = {
     "keys": keys,
     "commands": commands,
     "hooks": hooks,
+    "circuits": circuits,
+    "circuit-words": circuit_words,
     "trust-region": trust_region,
     **{
         f"hook-{name}": partial(hook, name)
