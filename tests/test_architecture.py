@@ -25,6 +25,16 @@ ROOMS = {
     | {"m3eda.design", "m3eda.simulate", "m3eda.objective", "m3eda.agents", "m3eda.ledger"},
     "m3eda.circuits": BASE
     | {"m3eda.design", "m3eda.simulate", "m3eda.plugins", "m3eda.flow", "m3eda.circuits"},
+    "m3eda.importing": BASE
+    | {
+        "m3eda.design",
+        "m3eda.simulate",
+        "m3eda.plugins",
+        "m3eda.flow",
+        "m3eda.library",
+        "m3eda.report",
+        "m3eda.importing",
+    },
     "m3eda.report": BASE
     | {
         "m3eda.design",

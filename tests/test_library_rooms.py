@@ -13,9 +13,10 @@ from m3eda.circuits.calibration import Calibration, goals_of, non_dominated, spr
 from m3eda.circuits.catalogue import read_circuit
 from m3eda.circuits.opening import catalogue, open_circuit
 from m3eda.circuits.targets import TargetList, read_targets, targets_text
-from m3eda.circuits.writing import design_text, scalar
+from m3eda.circuits.writing import design_text
 from m3eda.cli import run
 from m3eda.design.space import Space
+from m3eda.design.writing import scalar
 from m3eda.errors import DesignError
 from m3eda.flow import Project
 from tests.conftest import ROOT

@@ -7,7 +7,7 @@ import errno
 import os
 import secrets
 import stat
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TextIO
@@ -51,15 +51,22 @@ def make_directory(path: Path) -> Path:
     return path
 
 
+def check_new(folder: Path, names: Iterable[str]) -> None:
+    """Raise DesignError where one of the files `names` is in `folder` already."""
+    if folder.exists() and not folder.is_dir():
+        raise DesignError([Mistake("is a file, not a folder; nothing was written", folder)])
+    for name in names:
+        if (folder / name).exists():
+            message = "is there already; nothing was written"
+            raise DesignError([Mistake(message, folder / name, hint="choose another folder")])
+
+
 def write_new(folder: Path, texts: Mapping[str, str]) -> list[Path]:
     """Write each text to its name in `folder`, in order; gives the files.
 
     Raises DesignError where one of them is there already, with nothing written, and StorageError.
     """
-    for name in texts:
-        if (folder / name).exists():
-            hint = "nothing was written; choose another folder"
-            raise DesignError([Mistake("is there already", folder / name, hint=hint)])
+    check_new(folder, texts)
     make_directory(folder)
     for name, text in texts.items():
         write_atomic(folder / name, text)

@@ -1,0 +1,1 @@
+"""Designs from what a designer has: SPICE netlists and CACE datasheets."""
