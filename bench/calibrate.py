@@ -109,7 +109,7 @@ def calibrate(
     traded, fixed = circuit.file.targets.traded, circuit.file.targets.fixed
     goals = goals_of(limits_of(design, list(traded)), limits_of(design, list(fixed)))
     random = options.points or circuit.file.targets.samples
-    evolved = int(random * EVOLVED_SHARE)
+    evolved = options.bred or int(random * EVOLVED_SHARE)
     checkpoint = Checkpoint(options.folder / f"{circuit.name}_{technology}_{options.seed}.npz")
     known = checkpoint.known(goals.names)
     evaluator = project.evaluator(Execution(jobs=options.jobs, cache=False))
@@ -202,6 +202,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--all", action="store_true", help="every circuit that has no targets yet")
     parser.add_argument("--technology", default="", help="names with commas; else its own")
     parser.add_argument("--points", type=int, default=0, help="random sizings")
+    parser.add_argument("--bred", type=int, default=0, help="bred sizings")
     parser.add_argument("--count", type=int, default=COUNT, help="targets")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--jobs", type=int, default=1)

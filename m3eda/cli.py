@@ -16,6 +16,8 @@ import click
 
 from m3eda import __version__, cli_library, cli_plugins
 from m3eda.cli_crosscheck import crosscheck
+from m3eda.cli_dataset import dataset
+from m3eda.cli_import import import_designs, init
 from m3eda.cli_options import DESIGN, FILE, FOLDER, JOBS, SET, SIZING, TIMEOUT, duration, room
 from m3eda.errors import ExitCode, M3edaError
 from m3eda.report.atomic import silence
@@ -239,9 +241,12 @@ def schema() -> ExitCode:
 
 
 cli.add_command(crosscheck)
+cli.add_command(dataset)
 cli.add_command(cli_library.library)
 cli.add_command(cli_library.new)
 cli.add_command(cli_plugins.plugins)
+cli.add_command(import_designs)
+cli.add_command(init)
 
 
 def main() -> None:

@@ -29,6 +29,7 @@ RANDOM_COUNT = 1000
 BATCH = 200
 _FRONT_SIZE = 600
 _PARENTS = 100
+_ROUNDS = 4
 _CANDIDATES = 8
 """Points of the front looked at for each target wanted."""
 
@@ -163,11 +164,14 @@ class Calibration:
         rng = np.random.default_rng([self.seed, count])
         front = self.front(samples)
         chooser = _Chooser(self.goals, samples, min(random, RANDOM_COUNT), count)
-        # farthest first over a part of the front: over all of it, only its corners would be taken
-        for start in range(0, len(front), _CANDIDATES * count):
-            part = rng.permutation(len(front))[start : start + _CANDIDATES * count]
-            for row in part[spread(self.goals.heights(front.raw[part]), len(part), rng)]:
-                chooser.offer(self._relaxed(front.raw[row], rng), front.points[row])
+        # a front of two measures has few points: each is then relaxed more than once
+        for _ in range(_ROUNDS):
+            order = rng.permutation(len(front))
+            # farthest first over a part of the front: over all, only its corners would be taken
+            for start in range(0, len(front), _CANDIDATES * count):
+                part = order[start : start + _CANDIDATES * count]
+                for row in part[spread(self.goals.heights(front.raw[part]), len(part), rng)]:
+                    chooser.offer(self._relaxed(front.raw[row], rng), front.points[row])
         chooser.trim()
         return Chosen.ordered(chooser, samples.rows(np.arange(min(random, len(samples)))))
 

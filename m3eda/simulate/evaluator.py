@@ -6,7 +6,7 @@ import hashlib
 import json
 import time
 from collections import deque
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Protocol
@@ -191,7 +191,7 @@ class Evaluator:
             for testbench in self._testbenches
         }
 
-    def evaluate(self, sizings: Sequence[Sizing]) -> Generator[dict[str, CornerResult], None, None]:
+    def evaluate(self, sizings: Iterable[Sizing]) -> Generator[dict[str, CornerResult], None, None]:
         """Results by corner name for each sizing, in order.
 
         An executor that is one simulation wide runs nothing ahead of what has been asked for,
