@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import atexit
+import functools
 import os
 import shutil
 import subprocess
@@ -25,6 +27,7 @@ from m3eda.design.types import (
 )
 from m3eda.ledger import Ledger
 from m3eda.simulate.types import Analysis, Deck, Waveforms
+from tests.command_server import Server
 
 TEMPLATE = "* divider\nv1 in 0 1\nr1 in out {{ r1 }}\nr2 out 0 {{ r2 }}\n.op\n.end\n"
 
@@ -105,12 +108,21 @@ agent: {name: random, budget: 400, seed: 3}
 """Random search with this seed meets both specs at its 24th point."""
 
 
+@functools.cache
+def _server() -> Server:
+    made = Server()
+    atexit.register(made.close)
+    return made
+
+
 def m3eda(*arguments: object, cwd: Path, **environment: str) -> subprocess.CompletedProcess[str]:
-    """`m3eda` in a process of its own, run to its end."""
+    """`m3eda` in a process of its own, run to its end; with PYTHONHASHSEED, an interpreter too."""
+    settings, argv = {**os.environ, **environment}, [*map(str, arguments)]
+    if sys.platform == "linux" and _server().serves(settings):
+        return _server().run(argv, cwd, settings, 120.0)
     return subprocess.run(
-        [sys.executable, "-m", "m3eda", *map(str, arguments)],
-        cwd=cwd, env={**os.environ, **environment}, capture_output=True, text=True, timeout=120,
-        stdin=subprocess.DEVNULL, check=False,
+        [sys.executable, "-m", "m3eda", *argv], cwd=cwd, env=settings, capture_output=True,
+        text=True, timeout=120, stdin=subprocess.DEVNULL, check=False,
     )  # fmt: skip
 
 

@@ -92,9 +92,12 @@ REFUSED = {
 }
 
 
-@pytest.mark.parametrize("name", REFUSED)
-@pytest.mark.parametrize("command", ["check", "size"])
-def test_what_no_sizing_would_bring_is_refused(design, name, command):
+@pytest.mark.parametrize(
+    ("command", "name"),
+    [*(("check", name) for name in REFUSED), ("size", "a resistor"),
+     ("size", "the area of a resistor"), ("size", "a sweep that is not there")],
+)  # fmt: skip
+def test_what_no_sizing_would_bring_is_refused(design, command, name):
     analysis, expression, words = REFUSED[name]
     folder = design(analysis, expression)
     done = m3eda(command, "design.yaml", cwd=folder)

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 import subprocess
 from pathlib import Path
 
 import pytest
 
 from m3eda import hookspecs
+from tests.helpers import m3eda
 from tests.test_docs import DOCS, HOOKS, blocks, section
 from tests.test_examples import M3EDA
 
@@ -34,14 +36,14 @@ def run_commands(text: str, folder: Path) -> str:
     printed = ""
     path = f"{Path(M3EDA).parent}:{os.environ['PATH']}"
     for line in "".join(blocks(text, "sh")).splitlines():
-        done = subprocess.run(
-            ["sh", "-c", line],
-            cwd=folder,
-            env={**os.environ, "PATH": path},
-            capture_output=True,
-            text=True,
-            timeout=120,
-        )
+        program, *arguments = shlex.split(line, comments=True)
+        if program == "m3eda" and not set(line) & set("|<>&;$"):
+            done = m3eda(*arguments, cwd=folder, PATH=path)
+        else:
+            done = subprocess.run(
+                ["sh", "-c", line], cwd=folder, env={**os.environ, "PATH": path},
+                capture_output=True, text=True, timeout=120,
+            )  # fmt: skip
         assert done.returncode == 0, f"{line}\n{done.stdout}{done.stderr}"
         printed += done.stdout
     return printed

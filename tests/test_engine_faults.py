@@ -263,7 +263,7 @@ def test_the_same_parse_error_on_the_first_points_ends_the_run(hopeless):
 
 # kills in mid-run of `m3eda size`
 
-BUDGET = 40
+BUDGET = 30
 SIZE = ("size", "design.yaml", "--jobs", 2, "--agent", "random", "--budget", BUDGET)
 
 
@@ -337,7 +337,7 @@ def at_work(pid: int) -> list[int]:
     return [worker for zygote in below(pid) for worker in below(zygote)]
 
 
-@pytest.mark.parametrize("victims", ["a worker", "workers", "zygote", "all"])
+@pytest.mark.parametrize("victims", ["a worker", "zygote", "all"])
 def test_kills_in_mid_run_change_no_trial(slow, whole, victims):
     killed = Counter()
     times = [0.0]
@@ -367,7 +367,7 @@ def test_workers_of_a_dead_zygote_die_one_by_one(slow, whole):
         if count == 7:
             left.extend(at_work(pid))
             kill(below(pid))
-        if count in (15, 28) and left:
+        if count in (13, 21) and left:
             kill([left.pop()])
 
     done = stream(slow, disturb)
@@ -415,11 +415,11 @@ def test_two_runs_at_once_share_a_cache(slow, whole):
 
 @pytest.mark.parametrize("suffix", ["", "-wal"])
 def test_a_cache_cut_off_in_mid_run(slow, whole, suffix):
-    m3eda(*SIZE, "--budget", 20, "--run-dir", "a", cwd=slow, **cached(slow))
+    m3eda(*SIZE, "--budget", 15, "--run-dir", "a", cwd=slow, **cached(slow))
     cut = []
 
     def disturb(pid: int, count: int) -> None:
-        for path in (slow / "cache").glob(f"*.sqlite{suffix}") if count in (5, 30) else ():
+        for path in (slow / "cache").glob(f"*.sqlite{suffix}") if count in (5, 21) else ():
             cut.append(path.stat().st_size)
             os.truncate(path, cut[-1] // 3)
 
@@ -494,7 +494,7 @@ def test_pools_opened_and_closed_leave_nothing(tmp_path, open_evaluator, scratch
 
     once(1)  # imports, and files that stay open
     before = descriptors(), below(os.getpid())
-    for number in range(8):
+    for number in range(4):
         once(number)
     assert (descriptors(), below(os.getpid())) == before
     assert list(scratch.iterdir()) == []

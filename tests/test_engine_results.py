@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import time
 from dataclasses import replace
@@ -48,6 +49,17 @@ def test_sizings_of_one_deck_differ_where_a_measure_uses_what_it_lacks(tmp_path,
     found = nominal(evaluator, *({**GOOD, "factor": f} for f in (1.0, 2.0, 2.0)))
     assert [each.measures["times"] for each in found] == pytest.approx([0.25, 0.5, 0.5])
     assert len(simulator.runs) == 2
+
+
+@pytest.mark.parametrize("raised", [OSError(errno.ENOMEM, "no more"), MemoryError()], ids=repr)
+def test_a_simulator_that_lacks_memory_has_crashed(tmp_path, raised):
+    def lack(_deck):
+        raise raised
+
+    evaluator = Evaluator(divider(tmp_path), DividerSimulator(lack), Plugins([]).measures)
+    [fell] = nominal(evaluator, GOOD)
+    assert fell.state is State.CRASH
+    assert "memory" in fell.reason
 
 
 def test_what_ran_while_an_include_changed_is_not_kept(tmp_path, ledger):

@@ -192,7 +192,7 @@ def cut(path: Path, size: int) -> None:
         file.truncate(size)
 
 
-@pytest.mark.parametrize("part", [0.0, 0.4, 0.9])
+@pytest.mark.parametrize("part", [0.0, 0.9])
 def test_a_ledger_cut_off_is_salvaged_and_the_rest_simulated_again(hopeless, counted, part):
     command = ("size", "design.yaml", "--cold", "--run-dir")
     m3eda(*command, "whole", cwd=hopeless)
@@ -203,10 +203,9 @@ def test_a_ledger_cut_off_is_salvaged_and_the_rest_simulated_again(hopeless, cou
     assert done.returncode == NOT_MET, done.stderr
     assert trials(hopeless / "run") == trials(hopeless / "whole")
     assert set(counted.decks.values()) <= {1}
-    if part:
+    if part > 0.0:
         assert only_line(done).startswith("the ledger was damaged: its readable part is kept")
         assert (hopeless / "run" / "ledger.damaged-1").exists()
-    if part == 0.9:
         assert sum(counted.decks.values()) < 40
 
 

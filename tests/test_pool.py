@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import math
 import os
 import signal
@@ -164,7 +163,7 @@ def test_what_a_session_raises_is_a_crash(make):
 def test_runaway_memory_ends_at_the_limit(make):
     hungry, after = run(make(), warm.HUNGRY, GOOD)
     assert hungry.state is State.CRASH
-    assert "MemoryError" in hungry.reason
+    assert "memory" in hungry.reason
     assert good(after)
 
 
@@ -184,16 +183,11 @@ def test_a_simulator_without_its_library_runs_cold(make, design):
 def test_killed_from_outside(make):
     evaluator = make(jobs=2)
     results = []
-    killed = set()
     for count, result in enumerate(evaluator.evaluate([GOOD] * 40)):
         results.append(result["nominal"])
-        if count % 10 == 5:
+        if count == 5:  # a second one might hit the same deck again
             process = int(results[-1].measures["pid"])
-            # its result may have waited here while it was killed already
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(process, signal.SIGKILL)
-                killed.add(process)
-    assert killed
+            os.kill(process, signal.SIGKILL)
     assert len(results) == 40
     assert all(good(result) for result in results)
 

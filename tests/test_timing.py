@@ -17,12 +17,12 @@ from tests.report_samples import good_trial, sample_summary
 
 
 def test_timers_within_each_other_count_once():
-    spent = Spent()
+    spent, began = Spent(), time.perf_counter()
     with spent.time("agent"):
         with spent.time("agent"):
             time.sleep(0.02)
         time.sleep(0.02)
-    assert spent.seconds["agent"] == pytest.approx(0.04, abs=0.015)
+    assert 0.04 <= spent.seconds["agent"] <= time.perf_counter() - began
 
 
 def test_a_timer_counts_what_fails_too():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import os
 import shutil
@@ -51,7 +52,9 @@ def wheel(tmp_path_factory) -> Path:
             shutil.copytree(whole, place / "source" / part, ignore=junk)
         else:
             shutil.copy(whole, place / "source")
-    pip(sys.executable, "wheel", "--no-deps", "-w", "dist", "./source", cwd=place)
+    there = all(map(importlib.util.find_spec, ("setuptools", "wheel")))
+    flags = ["--no-build-isolation"] if there else []
+    pip(sys.executable, "wheel", "--no-deps", *flags, "-w", "dist", "./source", cwd=place)
     (built,) = (place / "dist").glob("m3eda-*.whl")
     return built
 
@@ -60,10 +63,11 @@ def wheel(tmp_path_factory) -> Path:
 def installed(wheel, tmp_path_factory) -> Path:
     """The programs of a clean environment that has the wheel and what it depends on."""
     place = tmp_path_factory.mktemp("installed")
-    done = program(sys.executable, "-m", "venv", "venv", cwd=place)
+    done = program(sys.executable, "-m", "venv", "--without-pip", "venv", cwd=place)
     if done.returncode:
         pytest.skip(f"no virtual environment can be made: {done.stdout.strip()}")
-    pip(place / "venv/bin/python", "install", "--quiet", wheel, cwd=place)
+    into = ("--python", place / "venv/bin/python", "install", "--quiet", "--no-compile")
+    pip(sys.executable, *into, wheel, cwd=place)
     return place / "venv" / "bin"
 
 
