@@ -94,7 +94,8 @@ class TechnologyContract:
         assert float(instance["unit"]) > 0.0, "the length in metres that w=1 stands for"
         for name, device in devices.items():
             assert {"model", "type"} <= set(device), f"devices.{name} needs `model` and `type`"
-            assert device["type"] in ("n", "p", "resistor", "capacitor"), f"devices.{name}.type"
+            known = ("n", "p", "npn", "pnp", "resistor", "capacitor")
+            assert device["type"] in known, f"devices.{name}.type"
         assert set(_transistors(technology)) >= {"nmos", "pmos"}, "templates use these two names"
 
     def test_supply_temperature_and_sizes_are_in_order(self, technology: Technology) -> None:
