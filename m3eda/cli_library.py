@@ -25,6 +25,8 @@ AS_JSON = click.option("--json", "as_json", is_flag=True, help="Print it as JSON
 def library(context: click.Context, group: str | None, as_json: bool) -> ExitCode:
     """List the circuits of the library: proven designs to begin with."""
     if context.invoked_subcommand is not None:
+        if group is not None or as_json:
+            raise click.UsageError("--group and --json stand behind the command's name")
         return ExitCode.SPECS_MET
     return _list([], group, as_json)
 
@@ -54,22 +56,25 @@ def show(circuit: str, technology: str, targets: bool, as_json: bool) -> ExitCod
     """Tell all about CIRCUIT: a drawing, parameters, measures, technologies."""
     from m3eda.circuits.opening import catalogue, open_circuit
     from m3eda.circuits.targets import targets_of
+    from m3eda.circuits.technology import own_file
     from m3eda.errors import DesignError, Mistake
     from m3eda.plugins import Plugins
     from m3eda.report import library as pages
 
     plugins = Plugins()
     found = catalogue(plugins).circuit(circuit)
-    if as_json:
+    if as_json and not targets:
         click.echo(json.dumps(pages.circuit_json(found), indent=2))
         return ExitCode.SPECS_MET
     design = open_circuit(found, technology, plugins=plugins).design
     name = design.technology.name if design.technology is not None else ""
-    known = targets_of(found, name)
+    known = targets_of(found, name) if own_file(technology, plugins) is None else None
     if not targets:
-        pages.print_page(found, design, known, sys.stdout)
+        pages.print_page(found, design, technology or name, known, sys.stdout)
     elif known is None:
         raise DesignError([Mistake(f"{found.name} has no targets in {name}")])
+    elif as_json:
+        click.echo(json.dumps(pages.targets_json(known), indent=2))
     else:
         pages.print_targets(found, design, known, sys.stdout)
     return ExitCode.SPECS_MET
@@ -101,7 +106,7 @@ def new(circuit: str, folder: Path | None, technology: str, target: int | None) 
     for path in write_new(copy.folder, copy.texts):
         click.echo(f"wrote {path}")
     click.echo("next:")
-    for line in next_lines(str(place)):
+    for line in next_lines(place):
         click.echo(f"  {line}")
     return ExitCode.SPECS_MET
 

@@ -202,6 +202,17 @@ def test_a_damaged_shard_is_named_and_repaired(tmp_path, here, broken, code, mes
     assert contents(folder) == before
 
 
+def test_repair_leaves_no_hole_where_fewer_points_are_asked_for(tmp_path):
+    project, folder = filter_project(tmp_path), tmp_path / "out"
+    make_dataset(project, folder, Plan(50, rows=20))
+    before = contents(folder)
+    for shard in ("shard-00000.npz", "shard-00002.npz"):
+        (folder / shard).write_bytes(b"damaged")
+        made = make_dataset(project, folder, Plan(5, rows=20, repair=True))
+        assert made.manifest.points == 50
+        assert contents(folder) == before
+
+
 @pytest.mark.parametrize(
     ("arguments", "code", "message"),
     [

@@ -171,3 +171,17 @@ def test_utf_16_is_read_and_nothing_is_overwritten(tmp_path, capsys):
     told = capsys.readouterr().err.splitlines()
     assert any("specs: is missing" in line for line in told)
     assert told[-1].endswith("(choose another folder)")
+
+
+def test_parts_of_one_name_are_templates_of_their_own(tmp_path):
+    for part in ("a", "b"):
+        (tmp_path / part).mkdir()
+        text = f"* part\nm{part} d g 0 0 nch w=1u l=1u\n"
+        (tmp_path / part / "core.sp").write_text(text)
+    netlist = tmp_path / "whole.sp"
+    netlist.write_text("* whole\n.include a/core.sp\n.include b/core.sp\nvg g 0 1\n.op\n.end\n")
+    folder = tmp_path / "made"
+    assert run(["init", str(netlist), "-o", str(folder), "--no-simulation"]) == 0
+    for part, name in (("a", "core.cir.j2"), ("b", "core_2.cir.j2")):
+        assert f'{{% include "{name}" %}}' in (folder / "whole.cir.j2").read_text()
+        assert f"m{part} d g 0 0" in (folder / name).read_text()

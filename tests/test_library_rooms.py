@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -75,6 +76,26 @@ MISTAKES = [
     ("split: train", "splitt: train", "splitt", "did you mean split?"),
     ("    gain: {min:", "    gian: {min:", "targets.traded.gian", "did you mean gain?"),
     ("netlist: ota.cir.j2", "netlist: otta.cir.j2", "netlist", "did you mean ota.cir.j2?"),
+    ("start: 3 * l_min", "start: [1, 2]", "parameters.l_in.start", "a number or a formula"),
+    ("  generic22:  ", "  generic23:  ", "overrides.generic23", "did you mean generic22?"),
+    (
+        "overrides:",
+        "overrides:\n  generic180: {parametres: {}}",
+        "overrides.generic180.parametres",
+        "did you mean parameters?",
+    ),
+    (
+        "overrides:",
+        "overrides:\n  generic180: {parameters: {l_in: 5}}",
+        "overrides.generic180.parameters.l_in",
+        "must be a mapping",
+    ),
+    (
+        "overrides:",
+        "overrides:\n  generic180: {targets: {fixed: {gian: {min: 1}}}}",
+        "specs.gian",
+        "did you mean gain?",
+    ),
 ]
 
 
@@ -86,7 +107,8 @@ def test_a_mistake_is_told_at_its_place(own, old, new, key, hint, capsys):
     assert path in line
     assert hint in line
     number = int(line.split("circuit.yaml:")[1].split(":")[0])
-    assert new.strip().split(":")[0] in (ROOT / path).read_text().splitlines()[number - 1]
+    written = new.strip().splitlines()[-1].strip().split(":")[0]
+    assert written in (ROOT / path).read_text().splitlines()[number - 1]
 
 
 BAD = [
@@ -95,6 +117,7 @@ BAD = [
     (("new", "five_transistor_ota", "-t", "no/where.yaml"), "no such technology"),
     (("new", "five_transistor_ota", "--target", "999"), "they go from 1 to"),
     (("library", "--group", "amplifer"), "no group is called 'amplifer'"),
+    (("library", "--group", "filter", "list"), "stand behind the command's name"),
 ]
 
 
@@ -119,6 +142,60 @@ def test_a_technology_by_path_needs_what_circuits_are_written_with(tmp_path, cap
     bare.write_text("name: bare\nlib: bare.lib\nsupply: {nominal: 1}\n")
     assert run_cli("new", "five_transistor_ota", str(tmp_path / "made"), "-t", str(bare)) == 2
     assert "the technology bare lacks instance.prefix" in capsys.readouterr().err
+
+
+@pytest.fixture
+def pdk(tmp_path):
+    """A copy of a technology that kept its name, with what is replaced in its technology.yaml."""
+
+    def changed(old: str = "", new: str = "") -> str:
+        folder = tmp_path / "pdk"
+        shutil.copytree(ROOT / "templates" / "technologies" / "generic45", folder)
+        path = folder / "technology.yaml"
+        assert old in path.read_text()
+        path.write_text(path.read_text().replace(old, new, 1))
+        return str(path)
+
+    return changed
+
+
+def test_a_changed_copy_of_a_technology_is_not_the_one_of_its_name(pdk, tmp_path, capsys):
+    path = pdk("supply: {nominal: 1.2, min: 1.0, max: 1.3}", "supply: {nominal: 1.0, min: 1.0}")
+    made = tmp_path / "made"
+    assert run_cli("new", "five_transistor_ota", str(made), "-t", path) == 0
+    for design in (
+        api.load_design(made / "design.yaml"),
+        open_circuit("five_transistor_ota", path).design,
+    ):
+        assert design.technology.lib == tmp_path / "pdk" / "generic45.lib"
+        assert design.conditions["vdd"] == 1.0
+        assert "vdd" not in design.corners[0].conditions, "both ends are the nominal one"
+    assert run_cli("library", "show", "five_transistor_ota", "-t", path, "--targets") == 2
+    assert "has no targets" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "words"),
+    [
+        ("l_min: 45n", "l_min: short", "sizes.l_min: 'short' is not a number"),
+        ("sizes: {", "sizes: {grid: 0, ", "sizes.grid: is 0 (above 0)"),
+    ],
+)
+def test_a_number_of_a_technology_that_is_none_is_told_at_its_place(pdk, old, new, words, capsys):
+    path = pdk(old, new)
+    assert run_cli("library", "show", "five_transistor_ota", "-t", path) == 2
+    line = capsys.readouterr().err
+    assert words in line
+    number = int(line.split(f"{path}:")[1].split(":")[0])
+    assert new in Path(path).read_text().splitlines()[number - 1]
+
+
+def test_templates_keep_their_folders(own, tmp_path, capsys):
+    path = own("noise: noise.cir.j2", "noise: benches/noise.cir.j2")
+    (tmp_path / "own" / "benches").mkdir()
+    (tmp_path / "own" / "noise.cir.j2").rename(tmp_path / "own" / "benches" / "noise.cir.j2")
+    assert run_cli("new", path, str(tmp_path / "made")) == 0
+    assert api.load_design(tmp_path / "made" / "design.yaml").testbenches["noise"]
 
 
 @pytest.mark.simulator

@@ -119,6 +119,8 @@ def test_held_out_targets_are_never_trained_on(known):
     ("options", "message"),
     [
         ({"split": "tests"}, "no split is called 'tests'"),
+        ({"targets": "heldout"}, "called 'heldout' (did you mean held out?)"),
+        ({"settings": []}, "there is nothing to draw a task from"),
         ({"circuits": ["alpa"]}, "no circuit is called 'alpa' "),
         ({"circuits": ["alpha"], "technologies": ["generic65"]},
          "there are no targets for alpha in generic65 (there are for alpha in generic180, "),

@@ -65,6 +65,11 @@ def read_circuit(path: Path) -> Circuit:
             problems.add(("targets", kind, measure), "is no measure", hint, of_key=True)
         if len(limit) != 1:
             problems.add(("targets", kind, measure), "needs one of min and max")
+    for technology in file.overrides:
+        if technology not in file.technologies:
+            hint = nearest(technology, file.technologies) or "add it to technologies"
+            problems.add(("overrides", technology), "is not among the technologies", hint,
+                         of_key=True)  # fmt: skip
     problems.raise_all()
     return Circuit(path.resolve(), file)
 

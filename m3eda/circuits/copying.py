@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,8 +11,9 @@ import m3eda_templates
 
 from m3eda.circuits.catalogue import Circuit
 from m3eda.circuits.instance import instance
-from m3eda.circuits.opening import technology_of
+from m3eda.circuits.opening import design_in
 from m3eda.circuits.targets import TargetList, targets_of
+from m3eda.circuits.technology import own_file, technology_of
 from m3eda.circuits.writing import design_text
 from m3eda.design.types import Technology
 from m3eda.design.yamlfile import Document
@@ -29,8 +31,6 @@ class Copy:
     folder: Path
     texts: dict[str, str]
     """File name -> text."""
-    known_feasible: bool
-    """True where a sizing is known that meets the specs."""
 
 
 def copy_of(
@@ -39,19 +39,20 @@ def copy_of(
     """`circuit` in `technology` for `folder`; its specs are target number `target`, counted from
     1, else one of middling hardness. Raises DesignError."""
     models = technology_of(technology, plugins)
-    targets = targets_of(circuit, models.name)
+    own = own_file(technology, plugins)
+    foreign = own is not None
+    targets = None if foreign else targets_of(circuit, models.name)
     number = _number(circuit, models.name, targets, target)
-    foreign = models.name not in plugins.technologies
     specs = None if targets is None else targets.limits(number)
-    document = instance(circuit, models, specs, foreign=foreign)
-    if foreign:
-        document.data["technology"] = str(Path(technology).expanduser().resolve())
+    # what could not be loaded is told now, at its place, rather than written
+    design_in(circuit, instance(circuit, models, specs, own), plugins)
+    document = instance(circuit, models, specs, own)
     texts = _templates(circuit, document)
     head = [f"{circuit.file.title}, in {models.name}.", *_says(targets, number, models, foreign),
             f"`m3eda library show {circuit.name}` tells more; every range and limit is yours to"
             " change."]  # fmt: skip
     texts[DESIGN] = design_text(_ordered(document.data), head)
-    return Copy(folder, texts, targets is not None)
+    return Copy(folder, texts)
 
 
 def _number(
@@ -91,25 +92,30 @@ def _ordered(data: dict[str, Any]) -> dict[str, Any]:
 
 
 def _templates(circuit: Circuit, document: Document) -> dict[str, str]:
-    """The circuit's own templates with what they include; parts that circuits share stay in the
-    library, where they are found by name."""
+    """The circuit's own templates with what they include, by their paths in its folder; parts that
+    circuits share stay in the library, where they are found by name."""
     data = document.data
     entries = [each["template"] if isinstance(each, dict) else each
                for each in data["testbenches"].values()]  # fmt: skip
-    root = Path(m3eda_templates.__file__ or "").resolve().parent
-    shared = {root / "parts", root / "probes"}
+    library = Path(m3eda_templates.__file__ or "").resolve().parent
+    folders = [circuit.folder, *(file.resolve().parent for file in document.sources)]
     found: dict[str, str] = {}
-    for name in dict.fromkeys([data["netlist"], *entries]):
-        for source in _sources(circuit, document, str(name)):
-            if source.parent not in shared:
-                found[source.name] = source.read_text(encoding="utf-8")
+    for name in dict.fromkeys(map(str, [data["netlist"], *entries])):
+        for source in _sources(circuit, folders, name):
+            source = source.resolve()
+            home = next((each for each in folders if source.is_relative_to(each)), None)
+            if home is not None:
+                path = source.relative_to(home).as_posix()
+                found.setdefault(path, source.read_text(encoding="utf-8"))
+            elif not source.is_relative_to(library):
+                message = f"the template {source} is not in the folder of the circuit"
+                raise DesignError([Mistake(message, circuit.path, hint="put it there")])
     return found
 
 
-def _sources(circuit: Circuit, document: Document, name: str) -> list[Path]:
+def _sources(circuit: Circuit, folders: Sequence[Path], name: str) -> list[Path]:
     """The template `name` and all it includes; it lies beside circuit.yaml or what that extends."""
-    folders = dict.fromkeys([circuit.folder, *(file.parent for file in document.sources)])
-    for folder in folders:
+    for folder in dict.fromkeys(folders):
         if (folder / name).is_file():
             template = (folder / name).resolve()
             return list(template_sources(template, template_folders(template, circuit.path)))

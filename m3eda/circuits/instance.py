@@ -4,26 +4,25 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from m3eda.circuits.catalogue import Circuit
 from m3eda.circuits.numbers import Formulas, on_grid, spice_number, technology_names
+from m3eda.circuits.technology import entry_of
 from m3eda.design.problems import Problems
 from m3eda.design.types import Technology
-from m3eda.design.yamlfile import Document, Text
+from m3eda.design.yamlfile import Document, KeyPath, Text, nearest
 from m3eda.errors import DesignError, Mistake
 from m3eda.units import parse
 
 Limits = Mapping[str, Mapping[str, float]]
 """Measure -> {min: limit} or {max: limit}."""
 
-_FORMULAS = ("min", "max", "step", "start", "value", "choices")
+_FORMULAS = ("min", "max", "step", "start", "value")
 _DESIGN_WORDS = ("m3eda", "simulator", "netlist", "testbenches", "parameters", "measures",
                  "conditions", "corners")  # fmt: skip
-_NEEDED = ("instance.prefix", "instance.unit", "devices.nmos.model", "devices.pmos.model",
-           "supply.nominal", "sizes.l_min", "sizes.l_max", "sizes.w_min",
-           "sizes.w_max")  # fmt: skip
-"""What circuits are written with."""
+_OVERRIDDEN = (*_DESIGN_WORDS[1:], "targets")
 _DEVICE = re.compile(r"\b((?:x\w+\.)+)m([np])(\w*)", re.IGNORECASE)
 _SIZES = {"width": "w", "length": "l"}
 
@@ -32,80 +31,93 @@ def instance(
     circuit: Circuit,
     technology: Technology,
     specs: Limits | None = None,
-    *,
-    foreign: bool = False,
+    own_file: Path | None = None,
 ) -> Document:
     """The document of a design file: `circuit` in `technology`, with `specs`.
 
     Without `specs` they are the least limits of circuit.yaml. Places are those of circuit.yaml.
-    A `foreign` technology is one that the library does not know and no circuit can claim. Raises
-    DesignError with every mistake.
+    `own_file` is the technology.yaml of a technology that the library does not know, and that no
+    circuit can claim. Raises DesignError with every mistake.
     """
     document = circuit.document()
     problems = Problems(document)
-    if not foreign and technology.name not in circuit.technologies:
+    if own_file is None and technology.name not in circuit.technologies:
         hint = f"it does {', '.join(circuit.technologies)}"
         message = f"{circuit.name} does not support the technology {technology.name}"
         raise DesignError([Mistake(message, hint=hint)])
-    _check_data(technology)
-    _override(document, technology.name)
+    _override(problems, technology.name)
     formulas = Formulas(technology_names(technology), problems)
     _resolve(document, formulas)
-    limits = _least(document) if specs is None else _given(specs)
     problems.raise_all()
+    limits = _least(document) if specs is None else _given(specs)
+    _place_specs(document, limits)
     _fit(document, technology)
     _name_devices(document, technology)
     document.data = {
         **{word: document.data[word] for word in _DESIGN_WORDS if document.data.get(word)},
         "design": circuit.name,
         "description": circuit.file.title,
-        "technology": technology.name,
+        "technology": technology.name if own_file is None else str(own_file),
         "specs": limits,
     }
     document.data.setdefault("corners", _corners(document, technology))
     return document
 
 
-def _check_data(technology: Technology) -> None:
-    """Raise DesignError where the technology does not say what circuits are written with."""
-    missing = []
-    for path in _NEEDED:
-        here: Any = technology.data
-        for key in path.split("."):
-            here = here.get(key) if isinstance(here, Mapping) else None
-        missing += [path] if here is None else []
-    if missing:
-        message = f"the technology {technology.name} lacks {', '.join(missing)}"
-        raise DesignError([Mistake(message, hint="docs/technologies.md has what each key says")])
+def _override(problems: Problems, technology: str) -> None:
+    for section, changes in (
+        (problems.document.data.get("overrides") or {}).get(technology, {}).items()
+    ):
+        origin = ("overrides", technology, section)
+        if section not in _OVERRIDDEN:
+            hint = nearest(section, _OVERRIDDEN) or f"known: {', '.join(_OVERRIDDEN)}"
+            problems.add(origin, "is not a known section", hint, of_key=True)
+            continue
+        _merge(problems, (section,), changes, origin)
+    problems.raise_all()
 
 
-def _override(document: Document, technology: str) -> None:
-    for section, changes in (document.data.get("overrides") or {}).get(technology, {}).items():
-        _merge(document, (section,), changes, ("overrides", technology, section))
-
-
-def _merge(document: Document, path: tuple[Any, ...], over: Any, origin: tuple[Any, ...]) -> None:
+def _merge(problems: Problems, path: KeyPath, over: Any, origin: KeyPath) -> None:
     """Put `over` at `path`, key by key, and tell its place from `origin`."""
+    document = problems.document
     here = document.at(path)
-    if isinstance(here, dict) and isinstance(over, dict):
+    if isinstance(here, dict) and not isinstance(over, dict):
+        problems.add(origin, "must be a mapping, as what it changes")
+    elif isinstance(here, dict):
         for key, value in over.items():
-            _merge(document, (*path, key), value, (*origin, key))
-        return
-    document.at(path[:-1])[path[-1]] = over
+            _merge(problems, (*path, key), value, (*origin, key))
+    elif len(path) == 1:
+        document.data[str(path[0])] = over
+        _move_places(document, origin, path)
+    else:
+        document.at(path[:-1])[path[-1]] = over
+        _move_places(document, origin, path)
+
+
+def _move_places(document: Document, origin: KeyPath, path: KeyPath) -> None:
+    """Tell what stands at `path` at the places of `origin`."""
     for places in (document.keys, document.values):
         for known in [each for each in places if each[: len(origin)] == origin]:
-            moved = path + known[len(origin) :]
-            places[moved] = places[known]
+            places[path + known[len(origin) :]] = places[known]
 
 
 def _resolve(document: Document, formulas: Formulas) -> None:
     """Every formula of parameters, conditions and targets, as a number."""
     for name, entry in (document.data.get("parameters") or {}).items():
+        if not isinstance(entry, dict):
+            formulas.problems.add(("parameters", name), "must be a mapping of keys")
+            continue
         for word in _FORMULAS:
             if word in entry:
-                formulas.resolve(("parameters", name, word))
-    formulas.resolve(("conditions",))
-    formulas.resolve(("corners",))
+                formulas.scalar(("parameters", name, word))
+        if "choices" in entry:
+            formulas.resolve(("parameters", name, "choices"))
+    conditions = document.data.get("conditions")
+    for name in conditions if isinstance(conditions, dict) else ():
+        formulas.scalar(("conditions", name))
+    for name in document.data.get("corners") or ():
+        if name != "process":
+            formulas.resolve(("corners", name))
     formulas.resolve(("targets", "traded"))
     formulas.resolve(("targets", "fixed"))
     for name, entry in document.data["testbenches"].items():
@@ -116,6 +128,14 @@ def _resolve(document: Document, formulas: Formulas) -> None:
 def _least(document: Document) -> dict[str, Any]:
     targets = document.data["targets"]
     return {**targets["traded"], **(targets.get("fixed") or {})}
+
+
+def _place_specs(document: Document, limits: Mapping[str, Any]) -> None:
+    """Tell specs at the places of the targets that they come from."""
+    for kind in ("traded", "fixed"):
+        for measure in limits:
+            if ("targets", kind, measure) in document.values:
+                _move_places(document, ("targets", kind, measure), ("specs", measure))
 
 
 def _given(specs: Limits) -> dict[str, Any]:
@@ -134,6 +154,8 @@ def _fit(document: Document, technology: Technology) -> None:
             continue
         least, largest = parse(sizes[f"{letter}_min"]), parse(sizes[f"{letter}_max"])
         grid = parse(sizes["grid"]) if "grid" in sizes else None
+        if grid is not None:
+            least, largest = on_grid(least, grid, up=True), on_grid(largest, grid, up=False)
         for word in ("min", "max", "start", "value"):
             if word not in entry:
                 continue
@@ -157,7 +179,7 @@ def _name_devices(document: Document, technology: Technology) -> None:
         return f"{around}{instance['prefix']}m{kind}{rest}.m{models[kind.lower()]}"
 
     for entry in document.data["measures"].values():
-        if "expr" in entry:
+        if isinstance(entry, dict) and isinstance(entry.get("expr"), str):
             entry["expr"] = Text(_DEVICE.sub(nested, entry["expr"]))
 
 
@@ -168,12 +190,14 @@ def _corners(document: Document, technology: Technology) -> dict[str, Any]:
         grid["process"] = [Text(corner) for corner in technology.sections]
     conditions = document.data.get("conditions") or {}
     for name, key in (("vdd", "supply"), ("temp", "temperature")):
-        ends = technology.data.get(key, {})
-        if name in conditions and ends:
-            nominal = parse(conditions[name])
-            low, high = parse(ends["min"]), parse(ends["max"])
-            if name == "vdd":  # a circuit with a supply of its own keeps the technology's ratio
-                usual = parse(ends["nominal"])
-                low, high = nominal * low / usual, nominal * high / usual
-            grid[name] = [Text(spice_number(each)) for each in (low, nominal, high)]
+        ends = [entry_of(technology, key, end) for end in ("min", "max")]
+        if name not in conditions or ends == [None, None]:
+            continue
+        nominal = parse(conditions[name])
+        # a circuit with a supply of its own keeps the technology's ratio
+        ratio = nominal / parse(technology.data["supply"]["nominal"]) if name == "vdd" else 1.0
+        low, high = (nominal if end is None else parse(end) * ratio for end in ends)
+        values = dict.fromkeys(spice_number(each) for each in (low, nominal, high))
+        if len(values) > 1:
+            grid[name] = [Text(each) for each in values]
     return grid

@@ -6,6 +6,7 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
+from m3eda.circuits.technology import entry_of
 from m3eda.design.expressions import ExpressionError
 from m3eda.design.problems import Problems
 from m3eda.design.types import Technology
@@ -21,18 +22,16 @@ def technology_names(technology: Technology) -> dict[str, float]:
 
     V, degrees Celsius, m, and Pelgrom's coefficients in V m.
     """
-    supply, sizes = technology.data.get("supply", {}), technology.data.get("sizes", {})
-    temperature = technology.data.get("temperature", {})
-    matching = technology.data.get("mismatch", {}).get("a_vt", {})
+    sizes = ("l_min", "l_max", "w_min", "w_max")
     found = {
-        "vdd": supply.get("nominal"),
-        "vdd_min": supply.get("min"),
-        "vdd_max": supply.get("max"),
-        "temp_min": temperature.get("min"),
-        "temp_max": temperature.get("max"),
-        **{name: sizes.get(name) for name in ("l_min", "l_max", "w_min", "w_max")},
-        "a_vt_n": matching.get("nmos"),
-        "a_vt_p": matching.get("pmos"),
+        "vdd": entry_of(technology, "supply", "nominal"),
+        "vdd_min": entry_of(technology, "supply", "min"),
+        "vdd_max": entry_of(technology, "supply", "max"),
+        "temp_min": entry_of(technology, "temperature", "min"),
+        "temp_max": entry_of(technology, "temperature", "max"),
+        **{name: entry_of(technology, "sizes", name) for name in sizes},
+        "a_vt_n": entry_of(technology, "mismatch", "a_vt", "nmos"),
+        "a_vt_p": entry_of(technology, "mismatch", "a_vt", "pmos"),
     }
     return {name: parse(value) for name, value in found.items() if value is not None}
 
@@ -55,6 +54,14 @@ class Formulas:
                 self.resolve((*path, index))
         elif value is not None:
             self.put(path, self.written(path, value))
+
+    def scalar(self, path: KeyPath) -> None:
+        """As `resolve`, of what must be one number."""
+        value = self.problems.document.at(path)
+        if value is None or isinstance(value, (dict, list)):
+            self.problems.add(path, "must be a number or a formula")
+        else:
+            self.resolve(path)
 
     def put(self, path: KeyPath, value: Any) -> None:
         holder = self.problems.document.at(path[:-1])
@@ -84,7 +91,10 @@ class Formulas:
         except ExpressionError as error:
             self.problems.add(path, str(error))
             return None
-        return value if math.isfinite(value) else None
+        if not math.isfinite(value):
+            self.problems.add(path, "is no finite number")
+            return None
+        return value
 
 
 def spice_number(value: float, digits: int = DIGITS) -> str:

@@ -7,10 +7,10 @@ from typing import Any
 
 from m3eda.circuits.catalogue import Catalogue, Circuit
 from m3eda.circuits.instance import Limits, instance
+from m3eda.circuits.technology import own_file, technology_of
 from m3eda.design.load import design_of
-from m3eda.design.technology import read_technology
-from m3eda.design.types import Technology
-from m3eda.errors import DesignError, Mistake
+from m3eda.design.types import Design
+from m3eda.design.yamlfile import Document
 from m3eda.flow import Project
 from m3eda.plugins import Plugins
 from m3eda.simulate.render import template_folders, template_names
@@ -32,32 +32,22 @@ def open_circuit(
 ) -> Project:
     """`circuit` in `technology` (its own where none is named), with `specs` as its data sheet.
 
-    `overrides` are those of `Project.load`. Raises DesignError with every mistake, PluginError.
+    `technology` may be the path of a technology.yaml as well. `overrides` are those of
+    `Project.load`. Raises DesignError with every mistake, PluginError.
     """
     plugins = plugins or Plugins()
     found = catalogue(plugins).circuit(circuit) if isinstance(circuit, str) else circuit
-    models = technology_of(technology or found.technologies[0], plugins)
-    foreign = models.name not in plugins.technologies
-    document = instance(found, models, specs, foreign=foreign)
+    named = technology or found.technologies[0]
+    models = technology_of(named, plugins)
+    document = instance(found, models, specs, own_file(named, plugins))
+    return Project.of(design_in(found, document, plugins), **overrides)
+
+
+def design_in(circuit: Circuit, document: Document, plugins: Plugins) -> Design:
+    """The design that the `instance` of a circuit describes. Raises DesignError with every
+    mistake."""
 
     def names(template: Path, _: object) -> set[str]:
-        return template_names(template, template_folders(template, found.path))
+        return template_names(template, template_folders(template, circuit.path))
 
-    design = design_of(document, plugins.measures, plugins.technologies, names)
-    return Project.of(design, **overrides)
-
-
-def technology_of(name: str, plugins: Plugins) -> Technology:
-    """The technology called `name`, or that of a technology.yaml by its path. Raises DesignError
-    with every mistake."""
-    known = plugins.table("technologies")
-    if name in known:
-        return read_technology(Path(known[name]))
-    if "/" not in name and not name.endswith((".yaml", ".yml")):
-        text, hint = known.missing(name)
-        raise DesignError([Mistake(text, hint=hint)])
-    path = Path(name).expanduser().resolve()
-    path = path / "technology.yaml" if path.is_dir() else path
-    if not path.is_file():
-        raise DesignError([Mistake("there is no such technology", path)])
-    return read_technology(path)
+    return design_of(document, plugins.measures, plugins.technologies, names)

@@ -14,7 +14,7 @@ from m3eda.design.writing import comment, flow, listed, scalar, section
 from m3eda.errors import ExitCode
 from m3eda.importing.cace_measures import Bench, Results
 from m3eda.importing.cace_template import Template, read_template, renamed
-from m3eda.importing.command import DESIGN, word_of
+from m3eda.importing.command import DESIGN, template_names, word_of
 from m3eda.importing.datasheet import (
     TEMPERATURES,
     Condition,
@@ -110,7 +110,7 @@ class _Maker:
         around = Surroundings(self.circuit, find_slots(self.circuit))
         proposal = propose(around, self.limits)
         self.names.taken |= set(proposal.parameters)
-        names = {file.path: f"{word_of(file.path.stem)}.cir.j2" for file in self.circuit.files}
+        names = template_names({f.path: word_of(f.path.stem) for f in self.circuit.files})
         writing = Writing(self.circuit, self.folder, proposal.edits, names)
         for file in self.circuit.files:
             self.files_made[names[file.path]] = writing.template(file)

@@ -81,8 +81,7 @@ def make(circuit: Circuit, folder: Path, chosen: Chosen, supply: float = 0.0) ->
     stem = word_of(circuit.main.path.name.split(".")[0])
     around = Surroundings(circuit, find_slots(circuit))
     proposal = propose(around, chosen.limits or {})
-    names = {file.path: f"{word_of(file.path.name.split('.')[0])}.cir.j2" for file in circuit.files}
-    names[circuit.main.path] = f"{stem}.cir.j2"
+    names = template_names({f.path: word_of(f.path.name.split(".")[0]) for f in circuit.files})
     writing = Writing(
         circuit, folder, proposal.edits, names, chosen.replaces,
         chosen.loads and not chosen.replaces and not circuit.is_cell,
@@ -182,6 +181,18 @@ def simulated(
     if result.reason:
         return None, result.reason.splitlines()[0]
     return dict(result.measures), ""
+
+
+def template_names(words: Mapping[Path, str]) -> dict[Path, str]:
+    """The template of each file of a circuit, called like its word; each has a name of its own."""
+    found: dict[Path, str] = {}
+    for path, word in words.items():
+        name, count = f"{word}.cir.j2", 1
+        while name in found.values():
+            count += 1
+            name = f"{word}_{count}.cir.j2"
+        found[path] = name
+    return found
 
 
 def word_of(text: str) -> str:

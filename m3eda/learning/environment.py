@@ -118,7 +118,7 @@ class _Sizing(gymnasium.Env[Any, Any]):
 
 
 class SizingEnv(_Sizing):
-    """One circuit: by name, a design file, or a loaded design whose own specs are the target.
+    """One circuit: by name, or a loaded design whose own specs are the target.
 
     `technologies`, `targets`, `split` and `corners` are those of `TaskGenerator`, which `tasks`
     takes the place of; a named circuit is taken whatever its own split. `jobs` simulations run at

@@ -80,6 +80,8 @@ class Maker:
         self._axes = self._sampler.space.axes
         self._measures = tuple(design.measures)
         self._codes = {state: STATES.index(state.value) for state in State}
+        self._lost: dict[int, int] = {}
+        """Rows of the damaged shards, by their numbers."""
         self._done = self._failed = self._total = self._first = 0
 
     def prepare(self) -> None:
@@ -102,11 +104,14 @@ class Maker:
 
     def simulate(self) -> int:
         """Simulate every point that is missing; returns how many there were."""
-        shards = math.ceil(self._plan.points / self._plan.rows)
+        shards = max([math.ceil(self._plan.points / self._plan.rows), *(n + 1 for n in self._lost)])
         missing = [shard for shard in range(shards) if shard not in self.manifest.shards]
         known = {shard: self._known(shard) for shard in missing}
         # what an earlier run simulated beyond today's points is kept
-        wanted = {shard: max(self._rows_of(shard), known[shard][0]) for shard in missing}
+        wanted = {
+            shard: max(self._rows_of(shard), known[shard][0], self._lost.get(shard, 0))
+            for shard in missing
+        }
         self._done = self._first = self.manifest.points + sum(rows for rows, _ in known.values())
         whole = self.manifest.points - self.manifest.counts.get(State.COMPLETE.value, 0)
         self._failed = whole + sum(failed for _, failed in known.values())
@@ -133,6 +138,7 @@ class Maker:
                 if not self._plan.repair:
                     raise
                 there = there.without(number)
+                self._lost[number] = entry.rows
         return there
 
     def _reopen(self) -> None:

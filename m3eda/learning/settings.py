@@ -7,7 +7,7 @@ import statistics
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Literal
+from typing import Literal, get_args
 
 from m3eda.circuits.catalogue import Catalogue, Circuit
 from m3eda.circuits.instance import Limits as GivenLimits
@@ -47,8 +47,12 @@ class Setting:
 
     @classmethod
     def of(cls, project: Project, targets: Sequence[Specs] = ()) -> Setting:
-        """A design of one's own; its own specs are the one target where none are given."""
+        """A design of one's own; its own specs are the one target where none are given.
+        Raises DesignError where there are none either."""
         design = project.design
+        if not targets and not design.specs:
+            hint = "add `specs:`, or give targets"
+            raise DesignError([Mistake(f"{design.name} has no specs", design.path, hint=hint)])
         technology = design.technology.name if design.technology else ""
         chosen = tuple(targets) or (design.specs,)
         return cls(design.name, technology, chosen, lambda: project)
@@ -113,13 +117,15 @@ def library_settings(
     `circuits` and `technologies` are names, or the name of another split. Raises DesignError with
     the circuits and technologies that have targets where one that is named has none, or none has.
     """
+    _check_part(targets)
     known = catalogue or shipped()
     chosen = _circuits(split if circuits is None else circuits, known)
     found, missing = [], []
     for circuit in chosen:
         for technology in _technologies(split if technologies is None else technologies, circuit):
             listed = targets_of(circuit, technology)
-            if listed is not None:
+            # a short list may have none that is held out
+            if listed is not None and any(_in_part(n, targets) for n in range(len(listed.targets))):
                 found.append(_setting(circuit, listed, targets))
             elif _named(circuits) and _named(technologies):
                 missing.append(f"{circuit.name} in {technology}")
@@ -154,6 +160,13 @@ def _setting(circuit: Circuit, listed: TargetList, part: Part) -> Setting:
 
 def _unopened() -> Project:
     raise NotImplementedError
+
+
+def _check_part(part: str) -> None:
+    """Raises DesignError."""
+    if part not in get_args(Part):
+        hint = nearest(part, get_args(Part)) or f"known: {', '.join(get_args(Part))}"
+        raise DesignError([Mistake(f"no part of the targets is called '{part}'", hint=hint)])
 
 
 def _in_part(number: int, part: Part) -> bool:

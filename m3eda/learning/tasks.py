@@ -13,6 +13,7 @@ import numpy as np
 
 from m3eda.circuits.catalogue import Catalogue
 from m3eda.design.types import Corner, Sizing, Spec
+from m3eda.errors import DesignError, Mistake
 from m3eda.learning.settings import Part, Setting, library_settings
 
 
@@ -72,6 +73,9 @@ class TaskGenerator:
                              targets=targets, catalogue=catalogue)
             if settings is None else settings
         )  # fmt: skip
+        if not self.settings or not all(each.targets for each in self.settings):
+            raise DesignError([Mistake("there is nothing to draw a task from", hint="give settings "
+                                       "with targets")])  # fmt: skip
         self.seed = seed
         self.corners = corners
         self._by_circuit: dict[str, list[Setting]] = {}

@@ -69,6 +69,7 @@ def write_new(folder: Path, texts: Mapping[str, str]) -> list[Path]:
     check_new(folder, texts)
     make_directory(folder)
     for name, text in texts.items():
+        make_directory((folder / name).parent)
         write_atomic(folder / name, text)
     return [folder / name for name in texts]
 

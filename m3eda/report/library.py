@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import shlex
 import textwrap
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import Any, TextIO
 
 from m3eda.circuits.catalogue import Circuit
@@ -41,10 +43,12 @@ def _counts(circuit: Circuit) -> tuple[str, str, str]:
     return str(len(free)), str(len(circuit.technologies)), str(targets)
 
 
-def print_page(circuit: Circuit, design: Design, targets: TargetList | None, out: TextIO) -> None:
-    """All there is to know of `circuit`, with the ranges of `design`, it in a technology."""
+def print_page(
+    circuit: Circuit, design: Design, technology: str, targets: TargetList | None, out: TextIO
+) -> None:
+    """All there is to know of `circuit`, with the ranges of `design`, it in `technology`: a name,
+    or the path of a technology.yaml."""
     file = circuit.file
-    technology = design.technology.name if design.technology is not None else ""
     emit(out, f"{circuit.name}: {file.title}\n\n")
     emit(out, textwrap.fill(" ".join(file.description.split()), _WIDTH) + "\n")
     if file.sketch:
@@ -60,7 +64,8 @@ def print_page(circuit: Circuit, design: Design, targets: TargetList | None, out
     ):
         emit(out, "\n")
         _print_table(table, out)
-    emit(out, f"\nm3eda new {circuit.name} --technology {technology}   # a folder ready to size\n")
+    command = f"m3eda new {circuit.name} --technology {shlex.quote(technology)}"
+    emit(out, f"\n{command}   # a folder ready to size\n")
 
 
 def _parameters(design: Design) -> Table:
@@ -88,7 +93,7 @@ def _measures(circuit: Circuit, design: Design, targets: TargetList | None) -> T
 
 def _span(targets: TargetList | None, name: str, side: str | None, unit: str) -> str:
     """The easiest and the hardest limit on a measure."""
-    if targets is None or side is None:
+    if targets is None or side is None or name not in targets.order:
         return ""
     column = list(targets.order).index(name)
     limits = sorted(target[column] for target in targets.targets)
@@ -130,6 +135,12 @@ def circuit_json(circuit: Circuit) -> dict[str, Any]:
     }  # fmt: skip
 
 
+def targets_json(targets: TargetList) -> dict[str, Any]:
+    """The targets of a circuit in a technology as `--json` prints them, SI units."""
+    limits = [targets.limits(number) for number in range(len(targets.targets))]
+    return {"circuit": targets.circuit, "technology": targets.technology, "targets": limits}
+
+
 def _print_table(table: Table, out: TextIO) -> None:
     if is_fancy(out, os.environ):
         console = make_console(out, os.environ)
@@ -138,7 +149,8 @@ def _print_table(table: Table, out: TextIO) -> None:
     emit(out, plain_text(table))
 
 
-def next_lines(folder: str) -> Iterator[str]:
+def next_lines(folder: Path) -> Iterator[str]:
     """What to do with a new folder."""
-    yield f"m3eda check {folder}/design.yaml   # one simulation"
-    yield f"m3eda size {folder}/design.yaml"
+    design = shlex.quote(str(folder / "design.yaml"))
+    yield f"m3eda check {design}   # one simulation"
+    yield f"m3eda size {design}"
