@@ -11,14 +11,14 @@ import pytest
 
 from m3eda import library as api
 from m3eda.circuits.calibration import Calibration, goals_of, non_dominated, spread
-from m3eda.circuits.catalogue import read_circuit
+from m3eda.circuits.catalogue import Catalogue, read_circuit
 from m3eda.circuits.opening import catalogue, open_circuit
 from m3eda.circuits.targets import TargetList, read_targets, targets_text
 from m3eda.circuits.writing import design_text
 from m3eda.cli import run
 from m3eda.design.space import Space
 from m3eda.design.writing import scalar
-from m3eda.errors import DesignError
+from m3eda.errors import DesignError, PluginWarning
 from m3eda.flow import Project
 from tests.conftest import ROOT
 
@@ -378,3 +378,10 @@ def test_another_version_of_a_kit_is_refused(tmp_path, capsys):
     assert write(checksum) == 0
     (tmp_path / "inner.lib").write_text(".model d1 d is=1e-15\n")
     assert write(checksum) == 2
+
+
+def test_a_damaged_circuit_is_left_out_of_the_list(own):
+    path = own("group: amplifier", "group: amplifer")
+    damaged = Catalogue({"own": ROOT / path, "ota": OTA / "circuit.yaml"})
+    with pytest.warns(PluginWarning, match=r"own is left out: .*circuit\.yaml:4"):
+        assert [circuit.name for circuit in damaged.circuits()] == ["five_transistor_ota"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +12,7 @@ from m3eda.design.extends import load_yaml
 from m3eda.design.problems import Problems
 from m3eda.design.schema import EXCLUSIVE
 from m3eda.design.yamlfile import Document, nearest
-from m3eda.errors import DesignError, Mistake
+from m3eda.errors import DesignError, Mistake, PluginWarning
 
 FILE = "circuit.yaml"
 
@@ -94,8 +95,14 @@ class Catalogue:
         raise DesignError([Mistake(f"no circuit is called '{name}'", hint=hint)])
 
     def circuits(self) -> list[Circuit]:
-        """Every circuit, by group and name. Raises DesignError."""
-        found = [self.circuit(name) for name in self.paths]
+        """Every circuit, by group and name; one that is damaged is told as a PluginWarning."""
+        found = []
+        for name in self.paths:
+            try:
+                found.append(self.circuit(name))
+            except DesignError as error:
+                line = str(error).partition("\n")[0]
+                warnings.warn(f"{name} is left out: {line}", PluginWarning, stacklevel=2)
         return sorted(found, key=lambda each: (each.file.group, each.name))
 
     def search(self, words: Iterable[str]) -> list[Circuit]:
