@@ -107,7 +107,10 @@ def test_the_library_has_what_the_description_names(name):
         assert f".lib {section}\n" in library
         assert f".endl {section}\n" in library
     for device in found.data["devices"].values():
-        assert f".model {device['model']} {device['type']}mos " in library
+        if "card" in device:
+            assert device["card"].startswith(f".model {device['model']} {device['type']}")
+        else:
+            assert f".model {device['model']} {device['type']}mos " in library
 
 
 @pytest.mark.simulator
