@@ -25,12 +25,14 @@ from m3eda.circuits.calibration import SLACK, Calibration, Chosen, Samples, goal
 from m3eda.circuits.catalogue import Circuit
 from m3eda.circuits.opening import catalogue, open_circuit
 from m3eda.circuits.targets import TargetList, targets_text
+from m3eda.design.snapshot import circuit_hash
 from m3eda.design.space import Space
 from m3eda.design.types import Design, Sizing
 from m3eda.errors import M3edaError
 from m3eda.flow import Execution, Project
 from m3eda.report.atomic import write_atomic
 from m3eda.simulate.evaluator import Evaluator
+from m3eda.simulate.files import content_hash
 
 FloatArray = NDArray[np.float64]
 
@@ -111,7 +113,10 @@ def calibrate(
     random = options.points or circuit.file.targets.samples
     evolved = options.bred or int(random * EVOLVED_SHARE)
     checkpoint = Checkpoint(options.folder / f"{circuit.name}_{technology}_{options.seed}.npz")
-    known = checkpoint.known(goals.names)
+    # samples of the circuit as it was before an edit are no samples of it
+    files = [content_hash(path) for path in project.files(project.nominal_sizing())]
+    labels = (*goals.names, circuit_hash(design, files))
+    known = checkpoint.known(labels)
     evaluator = project.evaluator(Execution(jobs=options.jobs, cache=False))
     space = Space(design)
     search = Calibration(
@@ -119,13 +124,13 @@ def calibrate(
         goals,
         simulator_of(project, evaluator, goals.names),
         options.seed,
-        lambda samples: checkpoint.keep(samples, goals.names),
+        lambda samples: checkpoint.keep(samples, labels),
     )
     try:
         samples = search.search(random, evolved, known)
     finally:
         evaluator.close()
-    checkpoint.keep(samples, goals.names, now=True)
+    checkpoint.keep(samples, labels, now=True)
     chosen = search.chosen(samples, random, options.count)
     good = confirmed(project, goals.names, chosen)
     rate = len(samples) / checkpoint.spent()
