@@ -11,22 +11,10 @@ import pytest
 
 from m3eda.circuits.opening import open_circuit
 from m3eda.design.ties import complete
-from m3eda.flow import Execution
 from m3eda.simulate.render import Renderer
+from tests.circuit_samples import measured
 
 pytestmark = pytest.mark.simulator
-
-
-def measured(circuit: str, *changes: dict[str, float]) -> list[dict[str, float]]:
-    """The measures of the default sizing with each of `changes` made to it, SI units."""
-    project = open_circuit(circuit)
-    start = project.nominal_sizing()
-    evaluator = project.evaluator(Execution(cache=False))
-    try:
-        sizings = [evaluator.complete({**start, **change}) for change in changes]
-        return [dict(each["nominal"].measures) for each in evaluator.evaluate(sizings)]
-    finally:
-        evaluator.close()
 
 
 def ramped(circuit: str, low: float, high: float, folder: Path) -> float:
