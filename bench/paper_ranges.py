@@ -34,7 +34,6 @@ from m3eda.circuits.catalogue import Circuit
 from m3eda.circuits.opening import catalogue, open_circuit
 from m3eda.design.snapshot import circuit_hash
 from m3eda.design.space import Space
-from m3eda.design.ties import completion
 from m3eda.design.types import Design, Sizing
 from m3eda.flow import Execution, Project
 from m3eda.simulate.files import content_hash
@@ -139,8 +138,7 @@ def sizings(design: Design, count: int, seed: int) -> list[Sizing]:
 
 def name_of(made: Project) -> str:
     """A name for what decides its measures: models, templates, expressions, ranges."""
-    nominal = completion(made.design)(made.nominal_sizing())
-    files = [path for path in made.files(nominal) if path.suffix != ".yaml"]
+    files = [path for path in made.files(made.nominal_sizing()) if path.suffix != ".yaml"]
     contents = [*map(content_hash, files), repr(made.design.free)]
     return f"{made.design.name}-{circuit_hash(made.design, contents)[:12]}"
 

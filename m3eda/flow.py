@@ -18,7 +18,7 @@ from m3eda.agents.types import Agent
 from m3eda.design import load_design, local_plugins, mistake_at
 from m3eda.design.snapshot import circuit_hash, design_hash, dump, restore
 from m3eda.design.space import Space
-from m3eda.design.ties import at_nominal
+from m3eda.design.ties import at_nominal, complete
 from m3eda.design.types import Design, Sizing
 from m3eda.design.yamlfile import nearest
 from m3eda.errors import DesignError, StorageError
@@ -156,6 +156,7 @@ class Project:
     def files(self, sizing: Sizing) -> list[Path]:
         """Every file that decides a result: YAML, templates, includes, libraries, plugins."""
         design = self.design
+        sizing = complete(design, sizing)
         renderer = Renderer(design)
         found = [*design.sources, *self.plugins.files]
         for testbench in design.testbenches.values():
@@ -170,6 +171,7 @@ class Project:
         Such a file may read others, or import what lies elsewhere, and `files` does not tell.
         """
         design = self.design
+        sizing = complete(design, sizing)
         renderer = Renderer(design)
         testbenches = [at_nominal(design, each) for each in design.testbenches.values()]
         texts = [
@@ -245,7 +247,7 @@ def prepare(
     if resume and not (run_dir / "ledger.sqlite").is_file():
         raise StorageError(f"{run_dir}: nothing to resume there; leave --resume out to begin")
     evaluator = project.evaluator(execution, keep_failed=run_dir.absolute() / FAILED)
-    sizing = evaluator.complete(project.nominal_sizing())
+    sizing = project.nominal_sizing()
     files = project.files(sizing)
     contents = [content_hash(path) for path in files if path.suffix not in {".yaml", ".yml"}]
     built = project.built(sizing)

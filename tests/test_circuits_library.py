@@ -50,7 +50,9 @@ def test_the_default_sizing_works_in_every_technology(name):
     assert claimed, "every circuit lives in a technology that needs nothing installed"
     results = {technology: check_default(circuit, technology) for technology in claimed}
     home = circuit.technologies[0]
-    specs = open_circuit(circuit, home, plugins=PLUGINS).design.specs
+    project = open_circuit(circuit, home, plugins=PLUGINS)
+    assert project.files(project.nominal_sizing()), "a nominal sizing alone tells a circuit's files"
+    specs = project.design.specs
     for measure, spec in specs.items():
         assert met(results[home].measures[measure], spec.limits), f"{measure} in {home}"
 

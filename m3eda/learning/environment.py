@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 from m3eda.design.types import Design
 from m3eda.errors import DesignError, Mistake
 from m3eda.flow import Project
-from m3eda.learning.episodes import Episode, Layout, Observation, Rules, World, layouts_of
+from m3eda.learning.episodes import Episode, Rules, World
+from m3eda.learning.layouts import Layout, Observation, layouts_of, padded, widest
 from m3eda.learning.settings import Part, Setting
 from m3eda.learning.simulations import Simulations
 from m3eda.learning.tasks import TaskGenerator
@@ -52,23 +53,6 @@ def padded_observations(layouts: Sequence[Layout]) -> spaces.Dict:
 def actions(parameters: int) -> spaces.Box:
     """A change of every parameter."""
     return spaces.Box(-1.0, 1.0, (parameters,), np.float32)
-
-
-def widest(layouts: Sequence[Layout]) -> tuple[int, int]:
-    """The largest numbers of parameters and of specs."""
-    return (
-        max(len(layout.parameters) for layout in layouts),
-        max(len(layout.specs) for layout in layouts),
-    )
-
-
-def padded(observation: Observation, layout: Layout, parameters: int, specs: int) -> Observation:
-    """`observation` with zeros behind its parameters, up to so many, and behind its specs."""
-    wide = np.zeros(parameters + 2 * specs, dtype=np.float32)
-    own = len(layout.parameters)
-    wide[:own] = observation[:own]
-    wide[parameters : parameters + 2 * len(layout.specs)] = observation[own:]
-    return wide
 
 
 class _Sizing(gymnasium.Env[Any, Any]):

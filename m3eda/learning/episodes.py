@@ -14,17 +14,16 @@ from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
 from m3eda.design.scoring import relative_difference
 from m3eda.design.space import FloatArray
 from m3eda.errors import DesignError, Mistake
-from m3eda.learning.settings import Setting, upper, wanted
+from m3eda.learning.layouts import Observation
+from m3eda.learning.settings import upper, wanted
 from m3eda.learning.simulations import Request, Simulations
 from m3eda.learning.tasks import Task, TaskGenerator
 from m3eda.simulate.trial import CornerResult, Trial, score
-
-Observation = NDArray[np.float32]
 
 
 @dataclass(frozen=True)
@@ -50,37 +49,6 @@ class Rules:
             raise DesignError([Mistake(text, hint=f"move at least {1 / max(self.length, 1):.3g}")])
         if self.start not in ("nominal", "random"):
             raise DesignError([Mistake(f"start is '{self.start}'", hint="nominal or random")])
-
-
-@dataclass(frozen=True)
-class Layout:
-    """What the numbers of an observation stand for, in order."""
-
-    parameters: tuple[str, ...]
-    specs: tuple[str, ...]
-    """Measures; each has two numbers, of the measured value and of its target."""
-
-    @property
-    def size(self) -> int:
-        return len(self.parameters) + 2 * len(self.specs)
-
-    @classmethod
-    def of(cls, setting: Setting) -> Layout:
-        return cls(setting.space.names, setting.measures)
-
-
-def layouts_of(tasks: TaskGenerator) -> tuple[Layout, ...]:
-    """The layout of each circuit of `tasks`, in order of their indices.
-
-    Raises DesignError where a circuit's differ from technology to technology.
-    """
-    found: dict[str, tuple[Layout, Setting]] = {}
-    for setting in tasks.settings:
-        layout, first = found.setdefault(setting.circuit, (Layout.of(setting), setting))
-        if Layout.of(setting) != layout:
-            text = f"{setting.name} has other parameters or specs than {first.name}"
-            raise DesignError([Mistake(text, hint="make an environment of each")])
-    return tuple(layout for layout, _ in found.values())
 
 
 @dataclass

@@ -93,7 +93,7 @@ def identity_of(
 ) -> dict[str, Any]:
     """All that decides the points of a dataset and what they give."""
     design = project.design
-    sizing = evaluator.complete(project.nominal_sizing())
+    sizing = project.nominal_sizing()
     files = [path for path in project.files(sizing) if path.suffix not in {".yaml", ".yml"}]
     contents = [*map(content_hash, files), *project.built(sizing), evaluator.setup]
     return {

@@ -12,11 +12,10 @@ from m3eda.learning.environment import (
     Action,
     actions,
     flat_observations,
-    padded,
     padded_observations,
-    widest,
 )
-from m3eda.learning.episodes import Episode, Rules, World, layouts_of
+from m3eda.learning.episodes import Episode, Rules, World
+from m3eda.learning.layouts import layouts_of, padded, widest
 from m3eda.learning.settings import Part
 from m3eda.learning.simulations import Simulations
 from m3eda.learning.tasks import TaskGenerator
