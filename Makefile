@@ -7,6 +7,7 @@ JOBS ?= 1
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 DEVELOPED := $(VENV)/.developed
+LEARNING := $(VENV)/.learning
 
 # Extras for the tests beside those of `dev`: EXTRAS=,turbo adds botorch and torch.
 EXTRAS ?=
@@ -14,7 +15,8 @@ EXTRAS ?=
 .PHONY: help size test install develop simulator check lint types docs bench-agents bench-spaces \
         bench-objectives bench-engine bench-time bench-ngspice bench-proposals bench-technology \
         bench-measures bench-simulators bench-library bench-dataset bench-paper library-targets \
-        bench-targets bench-smallest wheel clean
+        bench-targets bench-m3 bench-training bench-trust-region \
+        bench-smallest wheel clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 20
@@ -83,13 +85,22 @@ bench-dataset: $(DEVELOPED) simulator  ## points a second of `m3eda dataset` bes
 bench-paper: $(DEVELOPED) simulator  ## the ranges that the M3 paper gives, beside what can be reached
 	$(BIN)/python -m bench.paper_ranges $(ARGS)
 
+bench-m3: $(LEARNING) simulator  ## the M3 paper's tables, of what was run (a seed takes hours; resumes)
+	$(BIN)/python -m bench.m3_tables $(ARGS)
+
+bench-training: $(LEARNING)  ## milliseconds an update of the networks, each way of computing them
+	$(BIN)/python -m bench.training $(ARGS)
+
+bench-trust-region: $(LEARNING) simulator  ## the trust-region paper's Table I (hours; resumes)
+	$(BIN)/python -m bench.trust_region_table $(ARGS)
+
 library-targets: $(DEVELOPED) simulator  ## calibrate circuits that have no targets yet (hours; resumes)
 	$(BIN)/python -m bench.calibrate --all $(ARGS)
 
 bench-targets: $(DEVELOPED) simulator  ## make Pareto targets of a circuit anew
 	$(BIN)/python -m bench.make_targets $(ARGS)
 
-bench-smallest: $(DEVELOPED) simulator  ## every benchmark once at its smallest size
+bench-smallest: $(LEARNING) simulator  ## every benchmark once at its smallest size
 	$(BIN)/python -m bench.agents --smallest --agents random,auto
 	$(BIN)/python -m bench.command_line --smallest
 	$(BIN)/python -m bench.ngspice_overhead --smallest
@@ -105,6 +116,9 @@ bench-smallest: $(DEVELOPED) simulator  ## every benchmark once at its smallest 
 	$(BIN)/python -m bench.library --smallest
 	$(BIN)/python -m bench.dataset --smallest
 	$(BIN)/python -m bench.paper_ranges --smallest
+	$(BIN)/python -m bench.training --smallest
+	$(BIN)/python -m bench.m3_tables --smallest
+	$(BIN)/python -m bench.trust_region_table --smallest
 
 # a deck whose text changes needs a new recording: tests/fake_xyce.py
 record-xyce: $(DEVELOPED)  ## record what a real Xyce answers to the tests: make record-xyce XYCE=/path/to/Xyce
@@ -132,3 +146,8 @@ $(INSTALLED): $(BIN)/python pyproject.toml
 $(DEVELOPED): $(BIN)/python pyproject.toml
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[dev$(EXTRAS)]'
 	@touch $@ $(INSTALLED)
+
+# what training needs: torch, Stable-Baselines3
+$(LEARNING): $(DEVELOPED)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[baselines]'
+	@touch $@

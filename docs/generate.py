@@ -25,6 +25,7 @@ from m3eda.circuits.opening import catalogue
 from m3eda.circuits.schema import CircuitFile, PaperEntry, TargetsEntry
 from m3eda.cli import cli
 from m3eda.design import json_schema
+from m3eda.policy.settings import TrainFile
 from m3eda.report.library import circuit_json
 
 FOLDER = Path(__file__).resolve().parent
@@ -215,12 +216,33 @@ def circuit_words() -> str:
     return "\n".join(rows)
 
 
+def training_words() -> str:
+    """The words of a training configuration, with their defaults."""
+    rows = ["| word | default | meaning |", "|---|---|---|"]
+    for name, field in TrainFile.model_fields.items():
+        if field.description:
+            rows.append(_training_row(name, field))
+            continue
+        for inner, entry in field.default.__class__.model_fields.items():
+            rows.append(_training_row(f"{name}.{inner}", entry))
+    return "\n".join(rows)
+
+
+def _training_row(name: str, field: Any) -> str:
+    default = field.default
+    if isinstance(default, (list, tuple)):
+        default = f"[{', '.join(map(str, default))}]"
+    shown = f"`{default}`" if str(default) else ""
+    return f"| `{name}` | {shown} | {field.description} |"
+
+
 PARTS: Mapping[str, Callable[[], str]] = {
     "keys": keys,
     "commands": commands,
     "hooks": hooks,
     "circuits": circuits,
     "circuit-words": circuit_words,
+    "training-words": training_words,
     "trust-region": trust_region,
     **{
         f"hook-{name}": partial(hook, name)

@@ -186,6 +186,7 @@ def _joined(text: str, tail: str) -> tuple[Decimal, float, str]:
     return Decimal(1), plain.exponent, plain.text
 
 
+@lru_cache(maxsize=256)  # formulas are tried as numbers, again and again
 def _nearest_unit(text: str) -> str:
     """A hint that names the known unit most like `text`, in its right case if only that is off."""
     spelled = [prefix + base for base in _DIMENSIONS for prefix in ("", *_PREFIXES)

@@ -120,6 +120,8 @@ def _clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    # begun last, a long test would keep one process busy and leave the others idle
+    items.sort(key=lambda item: "slow" not in item.keywords)
     if shutil.which("ngspice"):
         return
     required = os.environ.get("M3EDA_SIMULATORS") == "required"

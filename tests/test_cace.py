@@ -10,6 +10,7 @@ import pytest
 from m3eda.cli import run
 from m3eda.flow import Project
 from tests.conftest import ROOT
+from tests.helpers import changed
 
 AMP = ROOT / "tests" / "golden" / "cace"
 
@@ -94,3 +95,15 @@ def test_without_the_netlist_the_design_says_what_to_do(amp, capsys):
     assert "export it with xschem" in capsys.readouterr().out
     assert run(["import", "cace", sheet, "-o", str(amp / "design")]) == 2
     assert "is there already; nothing was written" in capsys.readouterr().err
+
+
+def test_a_testbench_named_like_the_circuit_is_written_beside_it(amp):
+    before = imported(amp)
+    circuit, bench = ((before / name).read_text() for name in ("amp.cir.j2", "ac.cir.j2"))
+    shutil.rmtree(before)
+    (amp / "templates" / "ac.sch").rename(amp / "templates" / "amp.sch")
+    changed(amp, "template: ac.sch", "template: amp.sch", "amp.yaml")
+    folder = imported(amp)
+    assert (folder / "amp.cir.j2").read_text() == circuit
+    assert (folder / "amp_tb.cir.j2").read_text() == bench.replace("* ac", "* amp", 1)  # its title
+    assert "amp.sch is named like a file of the circuit" in (folder / "design.yaml").read_text()

@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -17,6 +18,7 @@ from m3eda.flow import Execution, Project
 from m3eda.learning import Plan, find_datasets, make_dataset, read_dataset
 from m3eda.learning.journal import Journal, Row
 from m3eda.learning.sampling import SAMPLINGS, Sampler
+from tests.conftest import ROOT
 from tests.helpers import m3eda, only_line, started
 from tests.learning_samples import (
     CLOSED,
@@ -252,6 +254,18 @@ def test_mistakes_are_one_line(tmp_path, here, arguments, code, message):
     done = here("dataset", *arguments.split(), *out)
     assert done.returncode == code, done.stderr
     assert message in only_line(done)
+
+
+@pytest.mark.simulator
+def test_a_technology_of_ones_own_has_its_own_folder(tmp_path, here):
+    shipped = ROOT / "templates" / "technologies" / "generic45"
+    own = Path(shutil.copytree(shipped, tmp_path / "pdk")) / "technology.yaml"
+    command = ("dataset", "five_transistor_ota", "--points", "2", "-o", "out", "-q")
+    for technology in ("generic45", str(own)):
+        done = here(*command, "--technology", technology)
+        assert done.returncode == 0, done.stderr
+    folders = {path.parent.name for path in (tmp_path / "out").rglob("manifest.json")}
+    assert folders == {"generic45", "generic45_own"}
 
 
 @pytest.mark.parametrize(

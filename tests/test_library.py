@@ -88,6 +88,7 @@ size(4)
 
 
 @pytest.mark.slow
+@pytest.mark.slow
 def test_types_reach_the_user(tmp_path):
     pytest.importorskip("mypy", reason="mypy is not installed")
     (tmp_path / "user.py").write_text(USER)

@@ -198,6 +198,18 @@ def test_templates_keep_their_folders(own, tmp_path, capsys):
     assert api.load_design(tmp_path / "made" / "design.yaml").testbenches["noise"]
 
 
+def test_what_a_template_includes_by_itself_is_copied(own, tmp_path, capsys):
+    path = own("split: train", "split: train")
+    bench = Path(path).with_name("noise.cir.j2")
+    bench.write_text(bench.read_text().replace(".end\n", '.include "parts/load.inc"\n.end\n'))
+    (bench.parent / "parts").mkdir()
+    (bench.parent / "parts" / "load.inc").write_text('* a load\n.include "more.inc"\n')
+    (bench.parent / "parts" / "more.inc").write_text("* more {{ of }} it\n")
+    assert run_cli("new", path, str(tmp_path / "made")) == 0
+    assert (tmp_path / "made" / "parts" / "load.inc").read_text().startswith("* a load")
+    assert (tmp_path / "made" / "parts" / "more.inc").read_text() == "* more {{ of }} it\n"
+
+
 @pytest.mark.simulator
 def test_a_new_design_of_a_foreign_technology_simulates(tmp_path, capsys):
     folder = ROOT / "templates" / "technologies" / "generic65"

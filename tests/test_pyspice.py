@@ -25,6 +25,7 @@ OP_AMP = Path(__file__).resolve().parent.parent / "examples" / "two_stage_opamp"
 
 
 @pytest.mark.simulator
+@pytest.mark.slow
 def test_the_contract_holds():
     file = Path(__file__).parent / "pyspice_contract.py"
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", str(file)]

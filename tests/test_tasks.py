@@ -61,6 +61,15 @@ def test_splits_keep_circuits_and_technologies_apart(known):
     assert names(new_circuit) == {("gamma", "generic180")}
 
 
+def test_one_name_needs_no_list(known):
+    one = TaskGenerator(circuits="alpha", technologies="generic45", catalogue=known)
+    assert names(one) == {("alpha", "generic45")}
+    with pytest.raises(DesignError, match=r"no circuit is called 'alpa' .did you mean alpha"):
+        TaskGenerator(circuits="alpa", catalogue=known)
+    with pytest.raises(DesignError, match="alpha does not support the technology generic46"):
+        TaskGenerator(circuits="alpha", technologies="generic46", catalogue=known)
+
+
 def test_every_technology_and_circuit_of_the_library_has_a_split():
     shipped = catalogue()
     folder = Path(shipped.circuit("five_transistor_ota").path).parents[1] / "technologies"

@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import cmaes
 import numpy as np
 
 from m3eda.agents.history import Cost, History, take_options
@@ -104,6 +103,8 @@ class Cma:
         self._foreign = None
         self._stale = self._known = 0
         self._rng = np.random.default_rng([self._seed, self._restarts])
+        import cmaes  # it brings scipy.stats, a second that an agent beside it need not wait for
+
         kind = cmaes.SepCMA if self._dimension >= _SEPARABLE_FROM else cmaes.CMA
         self._cma = kind(
             mean=mean,

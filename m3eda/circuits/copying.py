@@ -19,6 +19,7 @@ from m3eda.design.types import Technology
 from m3eda.design.yamlfile import Document
 from m3eda.errors import DesignError, Mistake
 from m3eda.plugins import Plugins
+from m3eda.simulate.files import included_files
 from m3eda.simulate.templates import template_folders, template_sources
 
 DESIGN = "design.yaml"
@@ -118,5 +119,9 @@ def _sources(circuit: Circuit, folders: Sequence[Path], name: str) -> list[Path]
     for folder in dict.fromkeys(folders):
         if (folder / name).is_file():
             template = (folder / name).resolve()
-            return list(template_sources(template, template_folders(template, circuit.path)))
+            parsed = template_sources(template, template_folders(template, circuit.path))
+            # what a netlist includes by itself is no template, and is copied as it stands
+            raw = (file.resolve() for each in parsed for file in included_files(each))
+            beside = (file for file in raw if any(file.is_relative_to(home) for home in folders))
+            return list(dict.fromkeys([*parsed, *beside]))
     raise DesignError([Mistake(f"the template '{name}' is not there", circuit.path)])

@@ -38,6 +38,11 @@ class PaperEntry(Entry):
 
     source: Word = Field(description="Where it is written.")
     specs: dict[Name, list[Word]] = Field(description="Measure -> smallest and largest target.")
+    found: dict[Name, list[Word]] = Field(
+        default={},
+        description="Measure -> smallest and largest target of a range found by simulation, in "
+        "place of one that is out of reach or is not given.",
+    )
     note: Word = Field(default="", description="What was found when it was simulated.")
 
 

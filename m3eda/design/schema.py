@@ -55,7 +55,8 @@ Includes = Annotated[
 class Entry(BaseModel):
     """A mapping of known keys."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True)
+    # a validator is built where one is needed: a command needs few of them
+    model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True, defer_build=True)
 
 
 def _spread(key: str) -> BeforeValidator:

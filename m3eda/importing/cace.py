@@ -81,6 +81,7 @@ class _Maker:
         self.root = base / sheet.paths.get("root", "..")
         self.circuit = self._circuit(netlist)
         self.proposal = self._parameters()
+        self.circuit_files = frozenset(self.files_made)
         self.benches: list[Bench] = []
         self.grid: dict[str, list[float | str]] = {}
 
@@ -139,15 +140,25 @@ class _Maker:
         folders = [self.root / self.sheet.paths.get("schematic", "xschem"), file.parent]
         template = read_template(file, folders, self.dut, nominal, self.pins)
         own = self._own(parameter, template)
-        stem = word_of(file.stem)
+        written = self._file_of(file)
         for bench in self.benches:
-            if bench.file == f"{stem}.cir.j2" and bench.conditions == own:
+            if bench.file == written and bench.conditions == own:
                 return bench
-        bench = Bench(self.bench_names.new(parameter.name), f"{stem}.cir.j2", template, own)
+        bench = Bench(self.bench_names.new(parameter.name), written, template, own)
         self.files_made[bench.file] = template.text
         self.head += [note for note in template.notes if note not in self.head]
         self.benches.append(bench)
         return bench
+
+    def _file_of(self, template: Path) -> str:
+        """What a testbench is written to: not over a file of the circuit."""
+        stem = word_of(template.stem)
+        if f"{stem}.cir.j2" not in self.circuit_files:
+            return f"{stem}.cir.j2"
+        note = f"the template {template.name} is named like a file of the circuit: it is {stem}_tb"
+        if note not in self.head:
+            self.head.append(note)
+        return f"{stem}_tb.cir.j2"
 
     def _find(self, name: str) -> Path | None:
         base = self.sheet.path.resolve().parent

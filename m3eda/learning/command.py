@@ -12,10 +12,12 @@ from typing import Any
 
 from m3eda.circuits.catalogue import Circuit
 from m3eda.circuits.opening import catalogue, open_circuit
+from m3eda.circuits.technology import own_file
 from m3eda.errors import DesignError, ExitCode, Mistake
 from m3eda.flow import Execution, Project
 from m3eda.learning.dataset import Made, Plan, dataset_folder, make_dataset
 from m3eda.learning.sampling import Sampling
+from m3eda.plugins import Plugins
 from m3eda.report.points import PointsDisplay
 from m3eda.report.screen import emit
 from m3eda.report.text import duration
@@ -56,8 +58,7 @@ def dataset_command(names: Sequence[str], options: DatasetOptions) -> ExitCode:
     )
     execution = Execution(jobs=options.jobs, strict=options.strict)
     made = []
-    for project in projects:
-        folder = dataset_folder(options.out, project.design)
+    for project, folder in projects:
         display = PointsDisplay(_title(project), sys.stderr, os.environ, options.quiet)
         with display:
             made.append(make_dataset(project, folder, plan, execution, display.heard))
@@ -68,7 +69,9 @@ def dataset_command(names: Sequence[str], options: DatasetOptions) -> ExitCode:
     return ExitCode.SPECS_MET
 
 
-def _projects(names: Sequence[str], options: DatasetOptions) -> Iterator[Project]:
+def _projects(names: Sequence[str], options: DatasetOptions) -> Iterator[tuple[Project, Path]]:
+    """Each with the folder of its dataset."""
+    plugins = Plugins()
     overrides: dict[str, Any] = {"timeout": options.timeout, "simulator": options.simulator}
     known = catalogue()
     for name in names:
@@ -77,11 +80,14 @@ def _projects(names: Sequence[str], options: DatasetOptions) -> Iterator[Project
             if options.technologies:
                 text = "--technology is for circuits of the library"
                 raise DesignError([Mistake(text, path, hint="a design names its own")])
-            yield Project.load(path, **overrides)
+            project = Project.load(path, **overrides)
+            yield project, dataset_folder(options.out, project.design)
             continue
         circuit = known.circuit(name)
         for technology in _technologies(circuit, options.technologies):
-            yield open_circuit(circuit, technology, **overrides)
+            project = open_circuit(circuit, technology, plugins=plugins, **overrides)
+            own = own_file(technology, plugins) is not None
+            yield project, dataset_folder(options.out, project.design, own=own)
 
 
 def _is_circuit(path: Path) -> bool:
@@ -94,11 +100,11 @@ def _technologies(circuit: Circuit, asked: Sequence[str]) -> Sequence[str]:
     return list(dict.fromkeys(asked)) or circuit.technologies[:1]
 
 
-def _check_distinct(projects: Sequence[Project]) -> None:
+def _check_distinct(projects: Sequence[tuple[Project, Path]]) -> None:
     """Raises DesignError where two would go to the same folder."""
     seen: dict[Path, Project] = {}
-    for project in projects:
-        other = seen.setdefault(dataset_folder(Path(), project.design), project)
+    for project, folder in projects:
+        other = seen.setdefault(folder, project)
         if other is not project:
             text = f"another design here is called {project.design.name} too"
             raise DesignError([Mistake(text, project.design.path, hint="give it another --out")])

@@ -40,10 +40,13 @@ class Made:
     """Wall time they took, workers started and shards written included."""
 
 
-def dataset_folder(out: Path, design: Design) -> Path:
-    """Where the dataset of a design goes below `out`: one folder a circuit and technology."""
+def dataset_folder(out: Path, design: Design, *, own: bool = False) -> Path:
+    """Where the dataset of a design goes below `out`: one folder a circuit and technology.
+
+    A technology of one's `own` may be called like one of the library's, and goes beside it.
+    """
     technology = design.technology.name if design.technology else "no_technology"
-    return out / design.name / technology
+    return out / design.name / (f"{technology}_own" if own else technology)
 
 
 def make_dataset(

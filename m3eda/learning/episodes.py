@@ -126,6 +126,7 @@ class Episode:
             "fom": self.fom,
             "met": self.trial.met,
             "state": result.state.value,
+            "reason": result.reason,
             "measures": dict(result.measures),
             "sizing": dict(self.trial.sizing),
         }

@@ -19,7 +19,7 @@ from m3eda.design.types import Corner, Limits, Sizing, Spec
 from m3eda.design.yamlfile import nearest
 from m3eda.errors import DesignError, Mistake
 from m3eda.flow import Project
-from m3eda.learning.splits import circuits_of, technologies_of
+from m3eda.learning.splits import SPLITS, circuits_of, technologies_of
 
 Specs = Mapping[str, Spec]
 
@@ -114,11 +114,13 @@ def library_settings(
 ) -> list[Setting]:
     """The circuits of `split` in the technologies of `split`, as far as they have targets.
 
-    `circuits` and `technologies` are names, or the name of another split. Raises DesignError with
-    the circuits and technologies that have targets where one that is named has none, or none has.
+    `circuits` and `technologies` are names, one name, or that of another split. Raises DesignError
+    with the circuits and technologies that have targets where one that is named has none, or none
+    has.
     """
     _check_part(targets)
     known = catalogue or shipped()
+    circuits, technologies = _names(circuits), _names(technologies)
     chosen = _circuits(split if circuits is None else circuits, known)
     found, missing = [], []
     for circuit in chosen:
@@ -172,6 +174,11 @@ def _check_part(part: str) -> None:
 def _in_part(number: int, part: Part) -> bool:
     held_out = number % HELD_OUT == HELD_OUT - 1
     return part == "all" or held_out == (part == "held out")
+
+
+def _names(choice: Sequence[str] | str | None) -> Sequence[str] | str | None:
+    """A list of names where one name is given that is no split's."""
+    return [choice] if isinstance(choice, str) and choice not in SPLITS else choice
 
 
 def _named(choice: Sequence[str] | str | None) -> bool:

@@ -66,6 +66,10 @@ class Packing:
             for own, moves in zip(observed, acted, strict=True)
         ]
         self._observed, self._both = _places(observed), _places(behind)
+        self.observed_length = self._observed[0].shape[1]
+        """Tokens of an observation at most, its circuit's among them."""
+        self.both_length = self._both[0].shape[1]
+        """The same of an observation with an action."""
 
     def to(self, device: torch.device | str) -> Packing:
         """The same with its tables on `device`."""

@@ -6,11 +6,13 @@ suffixes, which simulators read differently.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import jinja2
+import jinja2.bccache
 import jinja2.meta
 import jinja2.nodes
 import jinja2.sandbox
@@ -22,12 +24,38 @@ from m3eda.errors import DesignError, Mistake
 from m3eda.simulate.python_netlist import is_python, python_names
 from m3eda.simulate.tracing import FILTERS, Symbol
 
+_KEPT = 256
+"""Templates that are kept parsed, and compiled."""
+
 
 def number(value: Any) -> Any:
     """How a value is written into a deck: floats by `repr`, whole ones without a point."""
     if isinstance(value, bool) or not isinstance(value, float):
         return value.mark() if isinstance(value, Symbol) else value
     return str(int(value)) if value.is_integer() and abs(value) < 1e15 else repr(float(value))
+
+
+class _Bytecode(jinja2.BytecodeCache):
+    """What templates were compiled to, for as long as the process lives.
+
+    Every environment has the same settings, and a design is rendered by more than one of them.
+    """
+
+    def __init__(self) -> None:
+        self._kept: dict[tuple[str, str], bytes] = {}
+
+    def load_bytecode(self, bucket: jinja2.bccache.Bucket) -> None:
+        kept = self._kept.get((bucket.key, bucket.checksum))
+        if kept is not None:
+            bucket.bytecode_from_string(kept)
+
+    def dump_bytecode(self, bucket: jinja2.bccache.Bucket) -> None:
+        if len(self._kept) >= _KEPT:
+            self._kept.clear()
+        self._kept[bucket.key, bucket.checksum] = bucket.bytecode_to_string()
+
+
+_BYTECODE = _Bytecode()
 
 
 def template_environment(folders: tuple[Path, ...]) -> jinja2.Environment:
@@ -41,6 +69,7 @@ def template_environment(folders: tuple[Path, ...]) -> jinja2.Environment:
         trim_blocks=True,
         lstrip_blocks=True,
         autoescape=False,
+        bytecode_cache=_BYTECODE,
     )
     environment.filters.update(FILTERS)
     return environment
@@ -60,14 +89,13 @@ def template_sources(
 
     Raises DesignError for a syntax error or an include that is not there, with file and line.
     """
-    environment = template_environment(folders)
     found: dict[Path, jinja2.nodes.Template] = {}
     waiting = [template]
     while waiting:
         path = waiting.pop()
         if path in found:
             continue
-        found[path] = _parse(environment, path)
+        found[path] = _parse(path)
         for node in found[path].find_all(
             (
                 jinja2.nodes.Include,
@@ -86,17 +114,27 @@ def template_names(template: Path, folders: tuple[Path, ...]) -> set[str]:
         return python_names(template)
     names: set[str] = set()
     for tree in template_sources(template, folders).values():
-        names |= jinja2.meta.find_undeclared_variables(tree)
+        names |= _undeclared(tree)
     return names - set(jinja2.defaults.DEFAULT_NAMESPACE)
 
 
-def _parse(environment: jinja2.Environment, path: Path) -> jinja2.nodes.Template:
+def _parse(path: Path) -> jinja2.nodes.Template:
     try:
-        return environment.parse(path.read_text(encoding="utf-8"), filename=str(path))
+        return _parsed(path.read_text(encoding="utf-8"), str(path))
     except jinja2.TemplateSyntaxError as error:
         raise DesignError([Mistake(str(error.message), path, error.lineno)]) from error
     except (OSError, UnicodeDecodeError) as error:
         raise DesignError([Mistake(f"cannot be read: {error}", path)]) from error
+
+
+@functools.lru_cache(_KEPT)
+def _parsed(text: str, filename: str) -> jinja2.nodes.Template:
+    return template_environment(()).parse(text, filename=filename)
+
+
+@functools.lru_cache(_KEPT)
+def _undeclared(tree: jinja2.nodes.Template) -> frozenset[str]:
+    return frozenset(jinja2.meta.find_undeclared_variables(tree))
 
 
 def _referenced(node: Any, path: Path, folders: tuple[Path, ...]) -> list[Path]:

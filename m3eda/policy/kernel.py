@@ -1,0 +1,211 @@
+"""The fused way of a Mamba block's last output on a CPU: a C kernel, compiled where it runs.
+
+`mamba_kernel.c` holds it. It is compiled once for each shape of a block and kept in the cache
+folder under a hash of all that decides it. Where there is no compiler, or it fails, `kernel_of`
+gives None and the closed form of `mamba.py` does the work.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import functools
+import hashlib
+import logging
+import os
+import platform
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from m3eda.simulate.cache_place import cache_folder
+
+SOURCE = Path(__file__).with_name("mamba_kernel.c")
+COMPILERS = ("cc", "gcc", "clang")
+FLAGS = ("-O3", "-std=gnu11", "-ffp-contract=fast", "-fPIC", "-shared")
+TUNED = (("-march=native",), ("-mcpu=native",), ())
+"""Flags for this very processor, tried in turn: compilers differ in them."""
+TIMEOUT = 120.0
+"""Seconds of one compilation."""
+_REASONS = {1: MemoryError("no memory for the kernel's rows"),
+            2: IndexError("a sequence's length or circuit is out of range")}  # fmt: skip
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Shape:
+    """What a kernel is compiled for."""
+
+    d_inner: int
+    d_state: int
+    dt_rank: int
+    d_conv: int
+    double: bool
+
+    @property
+    def flags(self) -> tuple[str, ...]:
+        names = ("d_inner", "d_state", "dt_rank", "d_conv")
+        sizes = tuple(f"-D{name.upper()}={getattr(self, name)}" for name in names)
+        return sizes + (("-DDOUBLE",) if self.double else ())
+
+
+class Kernel:
+    """A loaded kernel: tensors in and out, without gradients."""
+
+    def __init__(self, library: ctypes.CDLL) -> None:
+        self._forward, self._backward = library.mamba_forward, library.mamba_backward
+        pointer, size = ctypes.c_void_p, ctypes.c_long
+        self._forward.argtypes = [size] * 3 + [pointer] * 6
+        self._backward.argtypes = [size] * 3 + [pointer] * 8
+
+    def forward(
+        self, values: Tensor, lengths: Tensor, circuits: Tensor, weights: Sequence[Tensor]
+    ) -> tuple[Tensor, Tensor]:
+        """y_L before and behind its gate, each of shape (B, d_inner)."""
+        mixed = values.new_empty(len(values), weights[-1].shape[0])
+        gated = torch.empty_like(mixed)
+        rows = [values, lengths, circuits]
+        code = self._forward(
+            *values.shape, len(weights[0]) - 2, *map(Tensor.data_ptr, rows), _pointers(weights),
+            mixed.data_ptr(), gated.data_ptr(),
+        )  # fmt: skip
+        _raise(code)
+        return mixed, gated
+
+    def backward(
+        self, rows: Sequence[Tensor], weights: Sequence[Tensor], grad: Tensor, wanted: bool
+    ) -> tuple[Tensor, list[Tensor]]:
+        """Gradients in the values and, where `wanted`, in each of the weights.
+
+        rows: values, lengths, circuits and y_L before its gate.
+        """
+        found = torch.zeros_like(rows[0])
+        through = [torch.zeros_like(each) for each in weights] if wanted else []
+        code = self._backward(
+            *rows[0].shape, len(weights[0]) - 2, *map(Tensor.data_ptr, rows[:3]),
+            _pointers(weights), rows[3].data_ptr(), grad.data_ptr(), found.data_ptr(),
+            _pointers(through) if wanted else None,
+        )  # fmt: skip
+        _raise(code)
+        return found, through
+
+
+def _pointers(tensors: Sequence[Tensor]) -> ctypes.Array[ctypes.c_void_p]:
+    return (ctypes.c_void_p * len(tensors))(*(each.data_ptr() for each in tensors))
+
+
+def _raise(code: int) -> None:
+    if code:
+        raise _REASONS[code]
+
+
+class _Fused(torch.autograd.Function):
+    @staticmethod
+    def forward(
+        context: Any, kernel: Kernel, values: Tensor, lengths: Tensor, circuits: Tensor,
+        *weights: Tensor,
+    ) -> Tensor:  # fmt: skip
+        values, lengths, circuits = (each.contiguous() for each in (values, lengths, circuits))
+        weights = tuple(each.contiguous() for each in weights)
+        mixed, gated = kernel.forward(values, lengths, circuits, weights)
+        context.kernel = kernel
+        context.save_for_backward(values, lengths, circuits, mixed, *weights)
+        return gated
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(context: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+        rows, weights = context.saved_tensors[:4], context.saved_tensors[4:]
+        wanted = any(context.needs_input_grad[4:])
+        found, through = context.kernel.backward(rows, weights, grad.contiguous(), wanted)
+        return (None, found, None, None, *(through or [None] * len(weights)))
+
+
+def fused(
+    kernel: Kernel, values: Tensor, lengths: Tensor, circuits: Tensor, weights: Sequence[Tensor]
+) -> Tensor:
+    """The last output behind its gate, shape (B, d_inner), differentiable once in the values and in
+    the weights.
+
+    values, lengths, circuits: of `Tokens`. weights: in_proj of what embeds (2 + circuits,
+    2 d_inner): its slope in a scalar, its level, each circuit's vector; then the convolution's taps
+    (d_inner, K) and bias, x_proj, dt_proj's weight and bias, A, D. Raises IndexError.
+    """
+    found: Tensor = _Fused.apply(kernel, values, lengths, circuits, *weights)
+    return found
+
+
+@functools.cache
+def kernel_of(shape: Shape) -> Kernel | None:
+    """The kernel of this shape, compiled where it is not there yet; None where it cannot be."""
+    try:
+        return Kernel(_library(shape))
+    except (OSError, subprocess.SubprocessError, AttributeError) as error:
+        _log.debug("no fused kernel, the closed form takes its place: %s", error)
+        return None
+
+
+def _library(shape: Shape) -> ctypes.CDLL:
+    compiler, source = _compiler(), SOURCE.read_bytes()
+    parts = [source, repr((compiler, FLAGS, TUNED, shape.flags)).encode(), _processor()]
+    name = f"mamba-{hashlib.sha256(b'|'.join(parts)).hexdigest()[:24]}.so"
+    folder = cache_folder(os.environ)
+    kept = folder / "kernels" / name if folder else None
+    if kept is not None and kept.is_file():
+        try:
+            return ctypes.CDLL(str(kept))
+        except OSError:  # damaged: made anew
+            pass
+    with tempfile.TemporaryDirectory() as made:
+        built = Path(made) / name
+        _compile(compiler, shape, built)
+        if kept is not None:
+            _keep(built, kept)
+        # a loaded library outlives its file
+        return ctypes.CDLL(str(built))
+
+
+def _keep(built: Path, kept: Path) -> None:
+    """Copy to the cache by a rename, which another process sees whole or not at all."""
+    try:
+        kept.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.NamedTemporaryFile(dir=kept.parent, delete=False) as copy:
+            copy.write(built.read_bytes())
+        os.replace(copy.name, kept)
+    except OSError as error:
+        _log.debug("the fused kernel is not kept: %s", error)
+
+
+def _compiler() -> str:
+    names = (os.environ["CC"],) if os.environ.get("CC") else COMPILERS
+    for name in names:
+        if found := shutil.which(name):
+            return found
+    raise OSError(f"no C compiler ({', '.join(names)})")
+
+
+def _compile(compiler: str, shape: Shape, built: Path) -> None:
+    for tuned in TUNED:
+        done = subprocess.run(
+            [compiler, *FLAGS, *tuned, *shape.flags, str(SOURCE), "-o", str(built)],
+            capture_output=True, text=True, errors="replace", timeout=TIMEOUT, check=False,
+        )  # fmt: skip
+        if done.returncode == 0:
+            return
+    raise OSError(f"{compiler} fails: {done.stderr.strip()[-500:]}")
+
+
+def _processor() -> bytes:
+    """What tells this processor's instructions: the folder may be shared with other machines."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError:
+        lines = []
+    known = [line for line in lines if line.startswith(("model name", "flags", "Features"))]
+    return "|".join([platform.machine(), platform.processor(), *known[:2]]).encode()
