@@ -34,8 +34,10 @@ typedef whole wvec __attribute__((vector_size(BYTES)));
 #define DP (NV * LANES)
 #define READ (DT_RANK + D_STATE)       /* what x_proj gives that every token needs: dt, B */
 #define PROJECTED (READ + D_STATE)     /* and C, of the last one only */
-#define SOME 4 /* tokens, or states, that are taken at once */
-#define WIDE 8 /* tokens a pass over x_proj, 2 SOME */
+#define MOST 4                         /* vectors that a function takes at once */
+#define TOGETHER 4                     /* tokens a pass over weights, MOST or fewer */
+#define WIDE 8
+#define GROUP (NV % 4 == 0 ? 4 : NV % 2 == 0 ? 2 : 1)
 #define LOG2E ((real)1.4426950408889634)
 #define LN2 ((real)0.6931471805599453)
 #define inline inline __attribute__((always_inline))
@@ -58,7 +60,7 @@ static inline vec either(wvec yes, vec a, vec b) {
 static inline void exp2s(vec *x, const int count) {
     static const float c[] = {0.9999999250635297f,   0.6931530732000761f,   0.24015361704532806f,
                               0.055826318050063196f, 0.008989340094679272f, 0.001877576673383137f};
-    vec f[SOME], p[SOME];
+    vec f[MOST], p[MOST];
     EACH f[i] = (vec)_mm512_reduce_ps((__m512)x[i], 0x09); /* x - floor(x) */
     EACH p[i] = c[5] * f[i] + c[4];
     EACH p[i] = p[i] * f[i] + c[3];
@@ -102,7 +104,7 @@ static inline void exp2s(vec *x, const int count) { EACH x[i] = exp2v(x[i]); }
 /* 1 / x of a finite x */
 static inline void inverses(vec *x, const int count) {
 #ifdef QUICK
-    vec guess[SOME];
+    vec guess[MOST];
     EACH guess[i] = (vec)_mm512_rcp14_ps((__m512)x[i]);
     EACH x[i] = 2 - x[i] * guess[i];
     EACH x[i] = guess[i] * x[i];
@@ -128,7 +130,7 @@ static inline vec sigmoid(vec x) {
 
 /* softplus(x), and its derivative */
 static inline void softpluses(vec *x, vec *slope, const int count) {
-    vec z[SOME], q[SOME], p[SOME];
+    vec z[MOST], q[MOST], p[MOST];
     EACH z[i] = LOG2E * either(x[i] < all(0), x[i], -x[i]);
     exp2s(z, count);
     EACH p[i] = (1 + z[i]) * (2 + z[i]);
@@ -138,7 +140,7 @@ static inline void softpluses(vec *x, vec *slope, const int count) {
     EACH z[i] = z[i] * (1 + z[i]) * p[i];
     EACH q[i] = z[i] * z[i];
     EACH p[i] = all(0);
-    for (int k = sizeof(real) == 8 ? 17 : 7; k >= 0; k--) {
+    for (int k = sizeof(real) == 8 ? 17 : 6; k >= 0; k--) {
         EACH p[i] = p[i] * q[i] + (real)2 / (2 * k + 1);
     }
     EACH x[i] = either(x[i] < all(0), all(0), x[i]) + p[i] * z[i];
@@ -183,16 +185,19 @@ typedef struct {
     vec starts[][1 + D_CONV][NV]; /* by circuit: its gate; base of the first D_CONV tokens */
 } Weights;
 
-/* What is known of one sequence. Rows go through its tokens, channels v one behind the other; some
- * tokens more than there are make their number a multiple of SOME, and count for nothing. */
+/* What is known of one sequence, token by token. */
 typedef struct {
-    long length, rounded, row; /* row: tokens from v to v + 1 */
-    real *scalars;             /* D_CONV - 1 zeros in front */
-    real (*x)[PROJECTED], (*dx)[PROJECTED];
-    vec *u, *u_slope, *dt, *dt_slope, *behind, *du, *dscalars;
+    long length;
+    real *scalars; /* D_CONV - 1 zeros in front */
+    real (*x)[PROJECTED];
+    real (*dx)[PROJECTED];
+    vec (*u)[NV], (*u_slope)[NV], (*dt)[NV], (*dt_slope)[NV], (*behind)[NV], (*du)[NV];
+    vec *dscalars;
     Weights *w, *g;
     char *memory;
 } Work;
+
+static void close_work(Work *k) { free(k->memory); }
 
 static size_t cut(size_t *at, size_t bytes) {
     size_t here = *at;
@@ -201,23 +206,25 @@ static size_t cut(size_t *at, size_t bytes) {
 }
 
 static int open_work(Work *k, long length, long circuits, int back) {
-    size_t at = 0, weights = sizeof(Weights) + sizeof(vec) * (1 + D_CONV) * NV * circuits, row[6];
-    k->row = (length + SOME - 1) / SOME * SOME;
-    size_t w = cut(&at, weights), g = back ? cut(&at, weights) : w;
-    size_t s = cut(&at, sizeof(real) * (k->row + D_CONV));
-    size_t ds = cut(&at, sizeof(vec) * (k->row + D_CONV));
-    size_t x = cut(&at, sizeof(real) * PROJECTED * k->row);
-    size_t dx = cut(&at, sizeof(real) * PROJECTED * k->row);
-    for (int i = 0; i < 6; i++) row[i] = i < 2 || back ? cut(&at, sizeof(vec) * NV * k->row) : w;
-    char *m = k->memory = aligned_alloc(64, at);
-    if (!m) return 1;
-    memset(m, 0, at);
+    size_t at = 0, row = sizeof(vec) * NV * length, weights = sizeof(Weights);
+    weights += sizeof(vec) * (1 + D_CONV) * NV * circuits;
+    size_t w = cut(&at, weights), g = back ? cut(&at, weights) : 0, end_of_weights = at;
+    size_t s = cut(&at, sizeof(real) * (length + D_CONV)), rows[6];
+    size_t x = cut(&at, sizeof(real) * PROJECTED * length);
+    size_t dx = cut(&at, sizeof(real) * PROJECTED * length);
+    size_t ds = cut(&at, sizeof(vec) * (length + D_CONV));
+    for (int i = 0; i < (back ? 6 : 2); i++) rows[i] = cut(&at, row);
+    if (!back)
+        for (int i = 2; i < 6; i++) rows[i] = 0;
+    if (!(k->memory = aligned_alloc(64, at))) return 1;
+    memset(k->memory, 0, end_of_weights);
+    char *m = k->memory;
     k->w = (Weights *)(m + w), k->g = (Weights *)(m + g);
-    k->scalars = (real *)(m + s), k->dscalars = (vec *)(m + ds);
-    k->x = (void *)(m + x), k->dx = (void *)(m + dx);
-    k->u = (vec *)(m + row[0]), k->dt = (vec *)(m + row[1]);
-    k->u_slope = (vec *)(m + row[2]), k->dt_slope = (vec *)(m + row[3]);
-    k->behind = (vec *)(m + row[4]), k->du = (vec *)(m + row[5]);
+    k->scalars = (real *)(m + s), k->x = (void *)(m + x), k->dx = (void *)(m + dx);
+    k->dscalars = (vec *)(m + ds);
+    k->u = (void *)(m + rows[0]), k->dt = (void *)(m + rows[1]);
+    k->u_slope = (void *)(m + rows[2]), k->dt_slope = (void *)(m + rows[3]);
+    k->behind = (void *)(m + rows[4]), k->du = (void *)(m + rows[5]);
     return 0;
 }
 
@@ -240,8 +247,7 @@ static const real *head(const real *heads, long row, int gate) {
 
 static void pack(Weights *w, const real *const *from, long circuits) {
     for (int k = 0; k < D_CONV; k++) put(w->conv_w[0], D_CONV, k, from[CONV_W] + k, D_CONV);
-    for (int j = 0; j < PROJECTED; j++)
-        put(w->x_w[0], PROJECTED, j, from[X_W] + (long)j * D_INNER, 1);
+    for (int j = 0; j < PROJECTED; j++) put(w->x_w[0], PROJECTED, j, from[X_W] + (long)j * D_INNER, 1);
     for (int r = 0; r < DT_RANK; r++) put(w->dt_w[0], DT_RANK, r, from[DT_W] + r, DT_RANK);
     for (int n = 0; n < D_STATE; n++) put(w->a[0], D_STATE, n, from[A] + n, D_STATE);
     for (int v = 0; v < NV; v++)
@@ -317,106 +323,85 @@ static void unpack(const Weights *w, Weights *g, const real *const *from, real *
     add(to[D], 1, g->d, 1, 0);
 }
 
-/* x_proj of some tokens from t on: x[from] to x[to]. */
-static inline void project(Work *k, long t, const int tokens, int from, int to) {
-    const vec *u = k->u + t;
-    int j = from;
-    for (; j + 4 <= to; j += 4) {
-        vec sums[SOME][4] = {};
+/* out[j] = w[j] . u, of two tokens or, where `two` is 0, of one */
+static inline void dots(real *out, real *out2, const vec *u, const vec *u2, const vec (*w)[PROJECTED],
+                        int count, const int two) {
+    int j = 0;
+    for (; j + 4 <= count; j += 4) {
+        vec a[4] = {}, b[4] = {};
         for (int v = 0; v < NV; v++)
-            for (int i = 0; i < tokens; i++)
-                for (int c = 0; c < 4; c++) sums[i][c] += u[v * k->row + i] * k->w->x_w[v][j + c];
-        for (int i = 0; i < tokens; i++)
-            sum4(k->x[t + i] + j, sums[i][0], sums[i][1], sums[i][2], sums[i][3]);
+            for (int i = 0; i < 4; i++) {
+                a[i] += u[v] * w[v][j + i];
+                if (two) b[i] += u2[v] * w[v][j + i];
+            }
+        sum4(out + j, a[0], a[1], a[2], a[3]);
+        if (two) sum4(out2 + j, b[0], b[1], b[2], b[3]);
     }
-    for (; j < to; j++)
-        for (int i = 0; i < tokens; i++) {
-            vec a = all(0);
-            for (int v = 0; v < NV; v++) a += u[v * k->row + i] * k->w->x_w[v][j];
-            k->x[t + i][j] = sum(a);
+    for (; j < count; j++) {
+        vec a = all(0), b = a;
+        for (int v = 0; v < NV; v++) {
+            a += u[v] * w[v][j];
+            if (two) b += u2[v] * w[v][j];
         }
+        out[j] = sum(a);
+        if (two) out2[j] = sum(b);
+    }
 }
 
-/* Convolution and its activation: u. */
-static inline void convolve(Work *k, long circuit, const int back) {
-    for (int v = 0; v < NV; v++) {
-        vec *u = k->u + v * k->row, *slope = k->u_slope + v * k->row;
-        for (long t = 0; t < k->rounded; t += SOME) {
-            vec c[SOME], sigma[SOME];
-            const real *s = k->scalars + t;
-            for (int i = 0; i < SOME; i++) {
-                c[i] = t + i < D_CONV ? k->w->starts[circuit][1 + t + i][v] : k->w->base[v];
-                for (int j = 0; j < D_CONV; j++) c[i] += s[i + j] * k->w->taps[v][j];
+static inline void project(Work *k) {
+    const Weights *w = k->w;
+    long t = 0, last = k->length - 1;
+    for (; t < last; t += 2) dots(k->x[t], k->x[t + 1], k->u[t], k->u[t + 1], w->x_w, READ, 1);
+    if (t == last) dots(k->x[t], 0, k->u[t], 0, w->x_w, READ, 0);
+    dots(k->x[last] + READ, 0, k->u[last], 0, (const vec(*)[PROJECTED])(w->x_w[0] + READ), D_STATE, 0);
+}
+
+/* Convolution, its activation, the projections and the steps dt of one sequence. */
+static inline void read_tokens(Work *k, const real *values, long circuit, const int back) {
+    const Weights *w = k->w;
+    real *s = k->scalars;
+    memset(s, 0, sizeof(real) * D_CONV); /* the circuit's own token is no number */
+    memcpy(s + D_CONV, values + 1, sizeof(real) * (k->length - 1));
+    for (long t = 0; t < k->length; t++) {
+        const vec *base = t < D_CONV ? w->starts[circuit][1 + t] : w->base;
+        for (int v = 0; v < NV; v += GROUP) {
+            vec c[GROUP], sigma[GROUP];
+            for (int i = 0; i < GROUP; i++) {
+                c[i] = base[v + i];
+                for (int j = 0; j < D_CONV; j++) c[i] += s[t + j] * w->taps[v + i][j];
                 sigma[i] = c[i];
             }
-            sigmoids(sigma, SOME);
-            for (int i = 0; i < SOME; i++) {
-                vec found = u[t + i] = c[i] * sigma[i];
-                if (back) slope[t + i] = sigma[i] + found * (1 - sigma[i]);
+            sigmoids(sigma, GROUP);
+            for (int i = 0; i < GROUP; i++) {
+                vec u = k->u[t][v + i] = c[i] * sigma[i];
+                if (back) k->u_slope[t][v + i] = sigma[i] + u * (1 - sigma[i]);
             }
         }
     }
-}
-
-/* The steps dt. */
-static inline void find_steps(Work *k, const int back) {
-    for (int v = 0; v < NV; v++) {
-        vec *dt = k->dt + v * k->row, *slopes = k->dt_slope + v * k->row;
-        for (long t = 0; t < k->rounded; t += SOME) {
-            vec raw[SOME], slope[SOME];
-            for (int i = 0; i < SOME; i++) {
-                raw[i] = k->w->dt_b[v];
-                for (int r = 0; r < DT_RANK; r++) raw[i] += k->x[t + i][r] * k->w->dt_w[v][r];
+    project(k);
+    vec behind[NV] = {};
+    for (long t = k->length - 1; t >= 0; t--)
+        for (int v = 0; v < NV; v += GROUP) {
+            vec raw[GROUP], slope[GROUP];
+            for (int i = 0; i < GROUP; i++) {
+                raw[i] = w->dt_b[v + i];
+                for (int r = 0; r < DT_RANK; r++) raw[i] += k->x[t][r] * w->dt_w[v + i][r];
             }
-            softpluses(raw, slope, SOME);
-            for (int i = 0; i < SOME; i++) {
-                dt[t + i] = raw[i];
-                if (back) slopes[t + i] = slope[i];
+            softpluses(raw, slope, GROUP);
+            for (int i = 0; i < GROUP; i++) {
+                k->dt[t][v + i] = raw[i];
+                if (!back) continue;
+                k->dt_slope[t][v + i] = slope[i];
+                k->behind[t][v + i] = behind[v + i];
+                behind[v + i] += raw[i];
             }
         }
-    }
-}
-
-static inline void read_tokens(Work *k, const real *values, long circuit, const int back) {
-    memset(k->scalars, 0, sizeof(real) * D_CONV); /* the circuit's own token is no number */
-    memcpy(k->scalars + D_CONV, values + 1, sizeof(real) * (k->length - 1));
-    k->rounded = (k->length + SOME - 1) / SOME * SOME;
-    for (long t = k->length; t < k->rounded; t++) k->scalars[t + D_CONV - 1] = 0;
-    convolve(k, circuit, back);
-    for (long t = 0; t < k->rounded; t += SOME) project(k, t, SOME, 0, READ);
-    project(k, k->length - 1, 1, READ, PROJECTED);
-    find_steps(k, back);
-    if (!back) return;
-    for (int v = 0; v < NV; v++) {
-        vec *u = k->u + v * k->row, *dt = k->dt + v * k->row, *slope = k->dt_slope + v * k->row;
-        vec *behind = k->behind + v * k->row, r = all(0);
-        for (long t = k->length; t < k->rounded; t++) u[t] = dt[t] = slope[t] = behind[t] = r;
-        for (long t = k->length - 1; t >= 0; t--) behind[t] = r, r += dt[t];
-    }
 }
 
 /* The gate of the last token before its activation. */
 static inline vec gate(const Work *k, long circuit, int v) {
     if (k->length == 1) return k->w->starts[circuit][0][v];
     return k->scalars[k->length + D_CONV - 2] * k->w->gate[v][0] + k->w->gate[v][1];
-}
-
-/* sum_n exp(A_n R) bc_n */
-static inline vec decayed(const vec *a, vec behind, const real *bc) {
-    vec kernel = all(0);
-    int n = 0;
-    for (; n + SOME <= D_STATE; n += SOME) {
-        vec e[SOME];
-        for (int i = 0; i < SOME; i++) e[i] = a[n + i] * behind;
-        exp2s(e, SOME);
-        for (int i = 0; i < SOME; i++) kernel += e[i] * bc[n + i];
-    }
-    for (; n < D_STATE; n++) {
-        vec e = a[n] * behind;
-        exp2s(&e, 1);
-        kernel += e * bc[n];
-    }
-    return kernel;
 }
 
 static int wrong(long batch, long length, long circuits, const int64_t *lengths,
@@ -427,6 +412,10 @@ static int wrong(long batch, long length, long circuits, const int64_t *lengths,
     return 0;
 }
 
+static void give(real *to, const vec *from) { memcpy(to, from, sizeof(real) * D_INNER); }
+
+static void take(vec *to, const real *from) { memcpy(to, from, sizeof(real) * D_INNER); }
+
 /* mixed: y_L before its gate; gated: behind it; both (batch, D_INNER). Returns 1 without memory, 2
  * for a length or circuit that cannot be. */
 int mamba_forward(long batch, long length, long circuits, const real *values,
@@ -435,32 +424,48 @@ int mamba_forward(long batch, long length, long circuits, const real *values,
     Work k;
     if (wrong(batch, length, circuits, lengths, which)) return 2;
     if (open_work(&k, length, circuits, 0)) return 1;
+    const Weights *w = k.w;
     pack(k.w, weights, circuits);
     for (long b = 0; b < batch; b++) {
         long last = (k.length = lengths[b]) - 1;
         vec y[NV], out[NV];
         read_tokens(&k, values + b * length + length - k.length, which[b], 0);
-        for (long t = 0; t <= last; t++)
-            for (int n = 0; n < D_STATE; n++) k.x[t][DT_RANK + n] *= k.x[last][READ + n];
+        const real *c = k.x[last] + READ;
+        real ones = 0;
+        for (int n = 0; n < D_STATE; n++) ones += k.x[last][DT_RANK + n] * c[n];
+        for (long t = 0; t < last; t++)
+            for (int n = 0; n < D_STATE; n++) k.x[t][DT_RANK + n] *= c[n];
         for (int v = 0; v < NV; v++) {
-            const vec *u = k.u + v * k.row, *dt = k.dt + v * k.row;
-            vec behind = all(0);
-            y[v] = u[last] * k.w->d[v];
-            for (long t = last; t >= 0; t--) {
-                y[v] += decayed(k.w->a[v], behind, k.x[t] + DT_RANK) * dt[t] * u[t];
-                behind += dt[t];
+            y[v] = k.u[last][v] * (ones * k.dt[last][v] + w->d[v]);
+            vec behind = k.dt[last][v];
+            for (long t = last - 1; t >= 0; t--) {
+                vec kernel = all(0);
+                int n = 0;
+                for (; n + MOST <= D_STATE; n += MOST) {
+                    vec e[MOST];
+                    for (int i = 0; i < MOST; i++) e[i] = w->a[v][n + i] * behind;
+                    exp2s(e, MOST);
+                    for (int i = 0; i < MOST; i++) kernel += e[i] * k.x[t][DT_RANK + n + i];
+                }
+                for (; n < D_STATE; n++) {
+                    vec e = w->a[v][n] * behind;
+                    exp2s(&e, 1);
+                    kernel += e * k.x[t][DT_RANK + n];
+                }
+                y[v] += kernel * k.dt[t][v] * k.u[t][v];
+                behind += k.dt[t][v];
             }
             vec z = gate(&k, which[b], v);
             out[v] = y[v] * z * sigmoid(z);
         }
-        memcpy(mixed + b * D_INNER, y, sizeof(real) * D_INNER);
-        memcpy(gated + b * D_INNER, out, sizeof(real) * D_INNER);
+        give(mixed + b * D_INNER, y);
+        give(gated + b * D_INNER, out);
     }
-    free(k.memory);
+    close_work(&k);
     return 0;
 }
 
-/* Through the gate: gy, the gradient in y_L. */
+/* Through the gate: gy, the gradient in y_L; what is due to the last token is added. */
 static inline void back_gate(Work *k, long circuit, const vec *grad, const vec *y, vec *gy,
                              const int weights) {
     long last = k->length - 1;
@@ -473,7 +478,7 @@ static inline void back_gate(Work *k, long circuit, const vec *grad, const vec *
         gy[v] = grad[v] * open;
         ds += dz * k->w->gate[v][0];
         if (!weights) continue;
-        g->d[v] += gy[v] * k->u[v * k->row + last];
+        g->d[v] += gy[v] * k->u[last][v];
         if (last == 0) {
             g->starts[circuit][0][v] += dz;
         } else {
@@ -484,51 +489,54 @@ static inline void back_gate(Work *k, long circuit, const vec *grad, const vec *
     k->dscalars[last + D_CONV - 1] += ds;
 }
 
-/* Through the sum over tokens and the steps dt, of SOME tokens: du, and dx of dt and B; dc adds to
+/* Through the sum over tokens and the steps dt, of some tokens: du, and dx of dt and B; dc adds to
  * that of C. later: the gradient in R summed over the tokens before. */
-static inline void back_scan(Work *k, long t, const vec *gy, vec *later, const int weights) {
+static inline void back_scan(Work *k, long t, const int tokens, const vec *gy, vec *later,
+                             const int weights) {
     const Weights *w = k->w;
     Weights *g = k->g;
     long last = k->length - 1;
     const real *c = k->x[last] + READ;
-    real *dc = k->dx[last] + READ, bc[SOME][D_STATE];
-    vec m[READ][SOME];
+    real *dc = k->dx[last] + READ, bc[TOGETHER][D_STATE];
+    vec m[READ][TOGETHER];
     memset(m, 0, sizeof m);
     for (int n = 0; n < D_STATE; n++)
-        for (int i = 0; i < SOME; i++) bc[i][n] = k->x[t + i][DT_RANK + n] * c[n];
+        for (int i = 0; i < tokens; i++) bc[i][n] = k->x[t + i][DT_RANK + n] * c[n];
     for (int v = 0; v < NV; v++) {
-        const vec *u = k->u + v * k->row + t, *dt = k->dt + v * k->row + t;
-        const vec *r = k->behind + v * k->row + t, *dt_slope = k->dt_slope + v * k->row + t;
-        vec gx[SOME], gxr[SOME], kernel[SOME] = {}, slope[SOME] = {}, e[SOME], sum_ddt = all(0);
-        for (int i = 0; i < SOME; i++) gx[i] = gy[v] * dt[i] * u[i], gxr[i] = gx[i] * r[i];
+        vec r[TOGETHER], gx[TOGETHER], gxr[TOGETHER], kernel[TOGETHER], slope[TOGETHER];
+        for (int i = 0; i < tokens; i++) {
+            r[i] = k->behind[t + i][v];
+            gx[i] = gy[v] * k->dt[t + i][v] * k->u[t + i][v];
+            gxr[i] = gx[i] * r[i], kernel[i] = slope[i] = all(0);
+        }
         for (int n = 0; n < D_STATE; n++) {
-            vec a = w->a[v][n], da = weights ? g->a[v][n] : a;
-            for (int i = 0; i < SOME; i++) e[i] = a * r[i];
-            exp2s(e, SOME);
-            for (int i = 0; i < SOME; i++) m[DT_RANK + n][i] += gx[i] * e[i];
-            for (int i = 0; i < SOME; i++) e[i] *= bc[i][n];
-            for (int i = 0; i < SOME; i++) kernel[i] += e[i];
-            for (int i = 0; i < SOME; i++) slope[i] += e[i] * a;
-            for (int i = 0; weights && i < SOME; i++) da += gxr[i] * e[i];
+            vec a2 = w->a[v][n], da = weights ? g->a[v][n] : a2, e[TOGETHER], p[TOGETHER];
+            for (int i = 0; i < tokens; i++) e[i] = a2 * r[i];
+            exp2s(e, tokens);
+            for (int i = 0; i < tokens; i++) p[i] = e[i] * bc[i][n];
+            for (int i = 0; i < tokens; i++) m[DT_RANK + n][i] += gx[i] * e[i];
+            for (int i = 0; i < tokens; i++) kernel[i] += p[i];
+            for (int i = 0; i < tokens; i++) slope[i] += p[i] * a2;
+            for (int i = 0; weights && i < tokens; i++) da += gxr[i] * p[i];
             if (weights) g->a[v][n] = da;
         }
-        for (int i = 0; i < SOME; i++) {
+        vec ddt[TOGETHER], sum_ddt = all(0);
+        for (int i = 0; i < tokens; i++) {
             vec du = gy[v] * kernel[i];
-            vec due = t + i == last ? gy[v] * w->d[v] : all(0);
-            k->du[v * k->row + t + i] = du * dt[i] + due;
-            e[i] = (du * u[i] + later[v]) * dt_slope[i]; /* through the steps */
+            ddt[i] = (du * k->u[t + i][v] + later[v]) * k->dt_slope[t + i][v];
             later[v] += LN2 * gx[i] * slope[i];
-            sum_ddt += e[i];
+            sum_ddt += ddt[i];
+            k->du[t + i][v] = du * k->dt[t + i][v] + (t + i == last ? gy[v] * w->d[v] : all(0));
         }
         if (weights) g->dt_b[v] += sum_ddt;
         for (int j = 0; j < DT_RANK; j++) {
             vec dw = weights ? g->dt_w[v][j] : sum_ddt;
-            for (int i = 0; i < SOME; i++) m[j][i] += e[i] * w->dt_w[v][j];
-            for (int i = 0; weights && i < SOME; i++) dw += e[i] * k->x[t + i][j];
+            for (int i = 0; i < tokens; i++) m[j][i] += ddt[i] * w->dt_w[v][j];
+            for (int i = 0; weights && i < tokens; i++) dw += ddt[i] * k->x[t + i][j];
             if (weights) g->dt_w[v][j] = dw;
         }
     }
-    for (int i = 0; i < SOME; i++) {
+    for (int i = 0; i < tokens; i++) {
         real *dx = k->dx[t + i];
         int j = 0;
         for (; j + 4 <= READ; j += 4) sum4(dx + j, m[j][i], m[j + 1][i], m[j + 2][i], m[j + 3][i]);
@@ -540,14 +548,13 @@ static inline void back_scan(Work *k, long t, const vec *gy, vec *later, const i
     }
 }
 
-/* Through x_proj of some tokens, to du and to the weights, and through the convolution. */
+/* Through the projection of some tokens, to du and the weights x_w, and through the convolution. */
 static inline void back_read(Work *k, long t, const int tokens, long circuit, const int weights) {
     const Weights *w = k->w;
     Weights *g = k->g;
     for (int v = 0; v < NV; v++) {
-        const vec *u = k->u + v * k->row + t, *slope = k->u_slope + v * k->row + t;
-        vec du[WIDE], ds[WIDE + D_CONV - 1];
-        for (int i = 0; i < tokens; i++) du[i] = k->du[v * k->row + t + i];
+        vec u[WIDE], du[WIDE], ds[WIDE + D_CONV - 1];
+        for (int i = 0; i < tokens; i++) u[i] = k->u[t + i][v], du[i] = k->du[t + i][v];
         for (int j = 0; j < READ; j++) {
             vec x_w = w->x_w[v][j], dw = weights ? g->x_w[v][j] : x_w;
             for (int i = 0; i < tokens; i++) du[i] += k->dx[t + i][j] * x_w;
@@ -555,13 +562,13 @@ static inline void back_read(Work *k, long t, const int tokens, long circuit, co
             if (weights) g->x_w[v][j] = dw;
         }
         for (int i = 0; i < tokens; i++) {
-            du[i] *= slope[i];
+            du[i] *= k->u_slope[t + i][v]; /* past the activation */
             if (weights) *(t + i < D_CONV ? g->starts[circuit][1 + t + i] + v : g->base + v) += du[i];
         }
         for (int i = 0; i < tokens + D_CONV - 1; i++) ds[i] = k->dscalars[t + i];
         for (int j = 0; j < D_CONV; j++) {
-            vec tap = w->taps[v][j], dw = weights ? g->taps[v][j] : tap;
-            for (int i = 0; i < tokens; i++) ds[i + j] += du[i] * tap;
+            vec dw = weights ? g->taps[v][j] : u[0];
+            for (int i = 0; i < tokens; i++) ds[i + j] += du[i] * w->taps[v][j];
             for (int i = 0; weights && i < tokens; i++) dw += du[i] * k->scalars[t + i + j];
             if (weights) g->taps[v][j] = dw;
         }
@@ -572,25 +579,24 @@ static inline void back_read(Work *k, long t, const int tokens, long circuit, co
 /* Through C, which the last token alone gives. */
 static inline void back_outputs(Work *k, const int weights) {
     long last = k->length - 1;
-    const real *dc = k->dx[last] + READ;
-    for (int v = 0; v < NV; v++) {
-        vec u = k->u[v * k->row + last], du = all(0);
-        for (int n = 0; n < D_STATE; n++) {
-            du += dc[n] * k->w->x_w[v][READ + n];
-            if (weights) k->g->x_w[v][READ + n] += dc[n] * u;
+    for (int j = READ; j < PROJECTED; j++)
+        for (int v = 0; v < NV; v++) {
+            k->du[last][v] += k->dx[last][j] * k->w->x_w[v][j];
+            if (weights) k->g->x_w[v][j] += k->dx[last][j] * k->u[last][v];
         }
-        k->du[v * k->row + last] += du;
-    }
 }
 
 static inline void back_sequence(Work *k, long circuit, const vec *gy, const int weights) {
     vec later[NV] = {};
-    long t = 0;
-    memset(k->dx[k->length - 1] + READ, 0, sizeof(real) * D_STATE);
-    for (; t < k->rounded; t += SOME) back_scan(k, t, gy, later, weights);
+    long t = 0, length = k->length;
+    memset(k->dx[length - 1] + READ, 0, sizeof(real) * D_STATE);
+    for (; t + TOGETHER <= length; t += TOGETHER) back_scan(k, t, TOGETHER, gy, later, weights);
+    for (; t + 2 <= length; t += 2) back_scan(k, t, 2, gy, later, weights);
+    for (; t < length; t++) back_scan(k, t, 1, gy, later, weights);
     back_outputs(k, weights);
-    for (t = 0; t + WIDE <= k->rounded; t += WIDE) back_read(k, t, WIDE, circuit, weights);
-    if (t < k->rounded) back_read(k, t, SOME, circuit, weights);
+    for (t = 0; t + WIDE <= length; t += WIDE) back_read(k, t, WIDE, circuit, weights);
+    for (; t + 2 <= length; t += 2) back_read(k, t, 2, circuit, weights);
+    for (; t < length; t++) back_read(k, t, 1, circuit, weights);
 }
 
 static inline void back_all(Work *k, long batch, long length, const real *values,
@@ -600,13 +606,13 @@ static inline void back_all(Work *k, long batch, long length, const real *values
     for (long b = 0; b < batch; b++) {
         long front = length - (k->length = lengths[b]);
         read_tokens(k, values + b * length + front, which[b], 1);
-        memset(k->dscalars, 0, sizeof(vec) * (k->rounded + D_CONV));
-        memcpy(y, mixed + b * D_INNER, sizeof(real) * D_INNER);
-        memcpy(dy, grad + b * D_INNER, sizeof(real) * D_INNER);
+        memset(k->dscalars, 0, sizeof(vec) * (k->length + D_CONV));
+        take(y, mixed + b * D_INNER);
+        take(dy, grad + b * D_INNER);
         back_gate(k, which[b], dy, y, gy, weights);
         back_sequence(k, which[b], gy, weights);
-        for (long i = 1; i < k->length; i++)
-            dvalues[b * length + front + i] = sum(k->dscalars[i + D_CONV - 1]);
+        for (long t = 1; t < k->length; t++)
+            dvalues[b * length + front + t] = sum(k->dscalars[t + D_CONV - 1]);
     }
 }
 
@@ -624,6 +630,6 @@ int mamba_backward(long batch, long length, long circuits, const real *values,
     } else {
         back_all(&k, batch, length, values, lengths, which, mixed, grad, dvalues, 0);
     }
-    free(k.memory);
+    close_work(&k);
     return 0;
 }
