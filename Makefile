@@ -12,7 +12,7 @@ LEARNING := $(VENV)/.learning
 # Extras for the tests beside those of `dev`: EXTRAS=,turbo adds botorch and torch.
 EXTRAS ?=
 
-.PHONY: help size test install develop simulator check lint types docs bench-agents bench-spaces \
+.PHONY: help size test install develop learning simulator check lint types docs bench-agents bench-spaces \
         bench-objectives bench-engine bench-time bench-ngspice bench-proposals bench-technology \
         bench-measures bench-simulators bench-library bench-dataset bench-paper library-targets \
         bench-targets bench-m3 bench-training bench-trust-region \
@@ -30,6 +30,8 @@ test: $(DEVELOPED) simulator  ## set everything up and run the tests
 install: $(INSTALLED)  ## make the virtual environment and install m3eda into it
 
 develop: $(DEVELOPED)  ## the same with the tools for tests and checks
+
+learning: $(LEARNING)  ## the same with what training and its baselines need: torch and its like
 
 simulator:  ## install ngspice and libngspice where they are missing
 	@sh .ci/install_ngspice.sh
