@@ -27,6 +27,7 @@ from torch import Tensor
 from m3eda.simulate.cache_place import cache_folder
 
 SOURCE = Path(__file__).with_name("mamba_kernel.c")
+HEADERS = ("mamba_kernel_math.h", "mamba_kernel_weights.h")
 COMPILERS = ("cc", "gcc", "clang")
 FLAGS = ("-O3", "-std=gnu11", "-ffp-contract=fast", "-fPIC", "-shared")
 TUNED = (("-march=native",), ("-mcpu=native",), ())
@@ -152,8 +153,9 @@ def kernel_of(shape: Shape) -> Kernel | None:
 
 
 def _library(shape: Shape) -> ctypes.CDLL:
-    compiler, source = _compiler(), SOURCE.read_bytes()
-    parts = [source, repr((compiler, FLAGS, TUNED, shape.flags)).encode(), _processor()]
+    compiler, files = _compiler(), [SOURCE, *map(SOURCE.with_name, HEADERS)]
+    flags = repr((compiler, FLAGS, TUNED, shape.flags)).encode()
+    parts = [*(each.read_bytes() for each in files), flags, _processor()]
     name = f"mamba-{hashlib.sha256(b'|'.join(parts)).hexdigest()[:24]}.so"
     folder = cache_folder(os.environ)
     kept = folder / "kernels" / name if folder else None
