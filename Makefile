@@ -19,7 +19,7 @@ EXTRAS ?=
         bench-smallest wheel clean
 
 help:  ## list the targets
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 20
+	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 20
 
 size: $(INSTALLED) simulator  ## set everything up and size the example op amp on real ngspice
 	$(BIN)/m3eda size examples/two_stage_opamp/design.yaml --jobs $(JOBS)

@@ -44,6 +44,10 @@ class _Bytecode(jinja2.BytecodeCache):
     def __init__(self) -> None:
         self._kept: dict[tuple[str, str], bytes] = {}
 
+    def get_cache_key(self, name: str, filename: str | None = None) -> str:
+        """Jinja's own refuses a path that is no UTF-8."""
+        return f"{filename}|{name}"
+
     def load_bytecode(self, bucket: jinja2.bccache.Bucket) -> None:
         kept = self._kept.get((bucket.key, bucket.checksum))
         if kept is not None:
