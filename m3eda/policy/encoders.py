@@ -114,21 +114,20 @@ class MambaEncoder(SequenceEncoder):
         kernel = self._kernel(tokens)
         if kernel is None:
             return self.block.last(self.embedded(tokens), tokens.used)
-        # all that in_proj sees: a scalar's slope, the level, the circuits
-        embedding = torch.cat([self.embed.weight.T, self.embed.bias[None], self.circuits.weight])
         block, bias = self.block, self.block.conv1d.bias
         assert bias is not None, "mamba-ssm's has one"
         weights: list[Tensor] = [
-            embedding @ block.in_proj.weight.T, block.conv1d.weight[:, 0], bias,
-            block.x_proj.weight, block.dt_proj.weight, block.dt_proj.bias, block.A, block.D,
+            self.embed.weight, self.embed.bias, self.circuits.weight, block.in_proj.weight,
+            block.conv1d.weight, bias, block.x_proj.weight, block.dt_proj.weight,
+            block.dt_proj.bias, block.A_log, block.D, block.out_proj.weight,
         ]  # fmt: skip
-        gated = fused(kernel, tokens.values, tokens.lengths, tokens.circuits, weights)
-        found: Tensor = block.out_proj(gated)
-        return found
+        return fused(kernel, tokens.values, tokens.lengths, tokens.circuits, weights)
 
     def _kernel(self, tokens: Tokens) -> Kernel | None:
         block, values = self.block, tokens.values
         if values.device.type != "cpu" or values.dtype not in (torch.float32, torch.float64):
+            return None
+        if block.D.dtype != values.dtype or block.D.device != values.device:
             return None
         sizes = (block.d_inner, block.d_state, block.dt_rank, block.d_conv)
         return kernel_of(Shape(*sizes, double=values.dtype == torch.float64))

@@ -68,7 +68,12 @@ class Kernel:
     def forward(
         self, values: Tensor, lengths: Tensor, circuits: Tensor, weights: Sequence[Tensor]
     ) -> tuple[Tensor, Tensor]:
-        """y_L before and behind its gate, each of shape (B, d_inner)."""
+        """The sum over tokens before and behind its gate, each of shape (B, d_inner).
+
+        weights: in_proj of what embeds (2 + circuits, 2 d_inner): a scalar's slope, the level, each
+        circuit's vector; the convolution's taps (d_inner, K) and bias, x_proj, dt_proj's weight and
+        bias, A, D.
+        """
         mixed = values.new_empty(len(values), weights[-1].shape[0])
         gated = torch.empty_like(mixed)
         rows = [values, lengths, circuits]
@@ -84,7 +89,7 @@ class Kernel:
     ) -> tuple[Tensor, list[Tensor]]:
         """Gradients in the values and, where `wanted`, in each of the weights.
 
-        rows: values, lengths, circuits and y_L before its gate.
+        rows: values, lengths, circuits and the sum before its gate.
         """
         found = torch.zeros_like(rows[0])
         through = [torch.zeros_like(each) for each in weights] if wanted else []
@@ -107,36 +112,52 @@ def _raise(code: int) -> None:
 
 
 class _Fused(torch.autograd.Function):
+    """All between tokens and y_L is one step of autograd: at a batch of 100 its bookkeeping costs
+    as much as the kernel."""
+
     @staticmethod
     def forward(
         context: Any, kernel: Kernel, values: Tensor, lengths: Tensor, circuits: Tensor,
         *weights: Tensor,
     ) -> Tensor:  # fmt: skip
         values, lengths, circuits = (each.contiguous() for each in (values, lengths, circuits))
-        weights = tuple(each.contiguous() for each in weights)
-        mixed, gated = kernel.forward(values, lengths, circuits, weights)
-        context.kernel = kernel
-        context.save_for_backward(values, lengths, circuits, mixed, *weights)
-        return gated
+        slope, level, table, in_proj, *inside, a_log, skip, out_proj = weights
+        embedding = torch.cat([slope.T, level[None], table])
+        inside = [each.contiguous() for each in inside]
+        taken = [embedding @ in_proj.T, *inside, -a_log.exp(), skip.contiguous()]
+        mixed, gated = kernel.forward(values, lengths, circuits, taken)
+        context.kernel, context.counts = kernel, (1, 1, len(table))
+        context.save_for_backward(
+            values, lengths, circuits, mixed, gated, embedding, in_proj, out_proj, *taken
+        )
+        return gated @ out_proj.T
 
     @staticmethod
     @torch.autograd.function.once_differentiable
     def backward(context: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-        rows, weights = context.saved_tensors[:4], context.saved_tensors[4:]
+        *rows, gated, embedding, in_proj, out_proj = context.saved_tensors[:8]
+        taken = context.saved_tensors[8:]
         wanted = any(context.needs_input_grad[4:])
-        found, through = context.kernel.backward(rows, weights, grad.contiguous(), wanted)
-        return (None, found, None, None, *(through or [None] * len(weights)))
+        back = grad @ out_proj
+        found, through = context.kernel.backward(rows, taken, back, wanted)
+        if not wanted:
+            return (None, found, *[None] * 14)
+        heads, *inside, a, skip = through
+        slope, level, table = (heads @ in_proj).split(context.counts)
+        return (
+            None, found, None, None, slope.T, level[0], table, heads.T @ embedding, *inside,
+            a.mul_(taken[-2]), skip, grad.T @ gated,
+        )  # fmt: skip
 
 
 def fused(
     kernel: Kernel, values: Tensor, lengths: Tensor, circuits: Tensor, weights: Sequence[Tensor]
 ) -> Tensor:
-    """The last output behind its gate, shape (B, d_inner), differentiable once in the values and in
-    the weights.
+    """The last output y_L, shape (B, d_model), differentiable once in the values and the weights.
 
-    values, lengths, circuits: of `Tokens`. weights: in_proj of what embeds (2 + circuits,
-    2 d_inner): its slope in a scalar, its level, each circuit's vector; then the convolution's taps
-    (d_inner, K) and bias, x_proj, dt_proj's weight and bias, A, D. Raises IndexError.
+    values, lengths, circuits: of `Tokens`. weights, in the shapes of their modules: of the
+    embedding of scalars and its bias, of the circuits; of in_proj, the convolution and its bias,
+    x_proj, dt_proj and its bias, A_log, D, out_proj. Raises IndexError.
     """
     found: Tensor = _Fused.apply(kernel, values, lengths, circuits, *weights)
     return found

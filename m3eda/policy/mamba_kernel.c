@@ -14,8 +14,8 @@
 
 /* x_proj of some tokens from t on: x[from] to x[to]. */
 static inline void project(Work *k, long t, const int tokens, const int from, const int to) {
-    int j = from;
-    for (; j + 4 <= to; j += 4) {
+    const int fours = from + (to - from) / 4 * 4;
+    for (int j = from; j < fours; j += 4) {
         vec sums[2][4] = {};
         for (int v = 0; v < NV; v++)
             for (int i = 0; i < tokens; i++)
@@ -23,7 +23,7 @@ static inline void project(Work *k, long t, const int tokens, const int from, co
         for (int i = 0; i < tokens; i++)
             sum4(k->x[t + i] + j, sums[i][0], sums[i][1], sums[i][2], sums[i][3]);
     }
-    for (; j < to; j++)
+    for (int j = fours; j < to; j++)
         for (int i = 0; i < tokens; i++) {
             vec a = all(0);
             for (int v = 0; v < NV; v++) a += k->u[t + i][v] * k->w->x_w[v][j];
@@ -84,6 +84,11 @@ static inline void read_tokens(Work *k, const real *values, long circuit, const 
     find_steps(k, back);
 }
 
+/* In one copy for both uses, which compiles sooner. */
+static __attribute__((noinline)) void read_to_go_back(Work *k, const real *values, long circuit) {
+    read_tokens(k, values, circuit, 1);
+}
+
 /* The gate of the last token before its activation. */
 static inline vec gate(const Work *k, long circuit, int v) {
     if (k->length == 1) return k->w->starts[circuit][0][v];
@@ -130,12 +135,14 @@ int mamba_forward(long batch, long length, long circuits, const real *values,
         long last = (k.length = lengths[b]) - 1;
         vec y[NV], out[NV];
         read_tokens(&k, values + b * length + length - k.length, which[b], 0);
+        real ones = 0; /* nothing is behind the last */
         for (long t = 0; t <= last; t++)
             for (int n = 0; n < D_STATE; n++) k.x[t][DT_RANK + n] *= k.x[last][READ + n];
+        for (int n = 0; n < D_STATE; n++) ones += k.x[last][DT_RANK + n];
         for (int v = 0; v < NV; v++) {
-            vec behind = all(0);
-            y[v] = k.u[last][v] * k.w->d[v];
-            for (long t = last; t >= 0; t--) {
+            vec behind = k.dt[last][v];
+            y[v] = k.u[last][v] * (ones * behind + k.w->d[v]);
+            for (long t = last - 1; t >= 0; t--) {
                 vec kernel = decayed(k.w->a[v], behind, k.x[t] + DT_RANK);
                 y[v] += kernel * k.dt[t][v] * k.u[t][v];
                 behind += k.dt[t][v];
@@ -282,11 +289,9 @@ static inline void back_sequence(Work *k, long circuit, const vec *gy, const int
     long t = 0, length = k->length;
     memset(k->dx[length - 1] + READ, 0, sizeof(real) * D_STATE);
     for (; t + TOGETHER <= length; t += TOGETHER) back_scan(k, t, TOGETHER, gy, later, weights);
-    for (; t + 2 <= length; t += 2) back_scan(k, t, 2, gy, later, weights);
     for (; t < length; t++) back_scan(k, t, 1, gy, later, weights);
     back_outputs(k, weights);
     for (t = 0; t + WIDE <= length; t += WIDE) back_read(k, t, WIDE, circuit, weights);
-    for (; t + 2 <= length; t += 2) back_read(k, t, 2, circuit, weights);
     for (; t < length; t++) back_read(k, t, 1, circuit, weights);
 }
 
@@ -296,7 +301,7 @@ static inline void back_all(Work *k, long batch, long length, const real *values
     vec y[NV] = {}, dy[NV] = {}, gy[NV];
     for (long b = 0; b < batch; b++) {
         long front = length - (k->length = lengths[b]);
-        read_tokens(k, values + b * length + front, which[b], 1);
+        read_to_go_back(k, values + b * length + front, which[b]);
         memset(k->dscalars, 0, sizeof(vec) * (k->length + D_CONV));
         memcpy(y, mixed + b * D_INNER, sizeof(real) * D_INNER);
         memcpy(dy, grad + b * D_INNER, sizeof(real) * D_INNER);
