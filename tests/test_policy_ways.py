@@ -42,7 +42,14 @@ def gradients(critic, circuits, seen, acted):
     return [value.detach(), *found]
 
 
-@pytest.mark.skipif(kernel.kernel_of(SHAPE) is None, reason="no C compiler is here")
+@pytest.fixture
+def compiled():
+    """Not where tests are collected, which every process of a run does."""
+    if kernel.kernel_of(SHAPE) is None:
+        pytest.skip("no C compiler is here")
+
+
+@pytest.mark.usefixtures("compiled")
 def test_the_kernel_is_the_closed_form_to_single_precision(monkeypatch):
     fused = gradients(*case())
     again = gradients(*case())
@@ -52,7 +59,7 @@ def test_the_kernel_is_the_closed_form_to_single_precision(monkeypatch):
         torch.testing.assert_close(one, two, rtol=2e-4, atol=2e-5)
 
 
-@pytest.mark.skipif(kernel.kernel_of(SHAPE) is None, reason="no C compiler is here")
+@pytest.mark.usefixtures("compiled")
 def test_an_actors_update_asks_the_kernel_for_the_actions_gradient_alone():
     critic, circuits, seen, acted = case()
     expected = gradients(critic, circuits, seen, acted)[1]

@@ -8,6 +8,9 @@ token is a learned vector, o_e of section III-A; every other is a scalar embedde
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Literal
 
@@ -17,13 +20,27 @@ from torch.nn.functional import one_hot, pad
 
 from m3eda.errors import DesignError, Mistake
 from m3eda.policy.kernel import Kernel, Shape, fused, kernel_of
-from m3eda.policy.mamba import Mamba
+from m3eda.policy.mamba import Mamba, cuda_scan
 from m3eda.policy.tokens import Tokens
 
 Kind = Literal["mamba", "transformer", "lstm", "mlp"]
+Way = Literal["loop", "closed", "quickest"]
 WIDTHS: dict[str, int] = {"mamba": 64, "transformer": 128, "lstm": 256, "mlp": 512}
 """Kind -> d_model where nothing is said: Table I for Mamba. Those of the others follow from the
 numbers of parameters in section IV-A (of the LSTM it says 512 in words, 256 by its number)."""
+
+_way: ContextVar[Way] = ContextVar("way", default="quickest")
+
+
+@contextmanager
+def computed(way: Way) -> Iterator[None]:
+    """Within, a Mamba block's output comes from the loop over time or the closed form, in place of
+    what is quickest on its device."""
+    before = _way.set(way)
+    try:
+        yield
+    finally:
+        _way.reset(before)
 
 
 @dataclass(frozen=True)
@@ -111,9 +128,28 @@ class MambaEncoder(SequenceEncoder):
         return self.block
 
     def forward(self, tokens: Tokens) -> Tensor:
-        kernel = self._kernel(tokens)
-        if kernel is None:
-            return self.block.last(self.embedded(tokens), tokens.used)
+        way, values = _way.get(), tokens.values
+        if way == "loop":
+            return self.block(self.embedded(tokens), tokens.used)[:, -1]
+        if way == "quickest" and self._alike(values):
+            if kernel := self._kernel(values):
+                return self._fused(kernel, tokens)
+            if values.is_cuda and values.dtype == torch.float32 and (scan := cuda_scan()):
+                return self.block.scanned(self.embedded(tokens), tokens.used, scan)
+        return self.block.last(self.embedded(tokens), tokens.used)
+
+    def _alike(self, values: Tensor) -> bool:
+        one = self.block.D
+        return one.dtype == values.dtype and one.device == values.device
+
+    def _kernel(self, values: Tensor) -> Kernel | None:
+        block, types = self.block, (torch.float32, torch.float64)
+        if values.device.type != "cpu" or values.dtype not in types:
+            return None
+        sizes = (block.d_inner, block.d_state, block.dt_rank, block.d_conv)
+        return kernel_of(Shape(*sizes, double=values.dtype == torch.float64))
+
+    def _fused(self, kernel: Kernel, tokens: Tokens) -> Tensor:
         block, bias = self.block, self.block.conv1d.bias
         assert bias is not None, "mamba-ssm's has one"
         weights: list[Tensor] = [
@@ -122,15 +158,6 @@ class MambaEncoder(SequenceEncoder):
             block.dt_proj.bias, block.A_log, block.D, block.out_proj.weight,
         ]  # fmt: skip
         return fused(kernel, tokens.values, tokens.lengths, tokens.circuits, weights)
-
-    def _kernel(self, tokens: Tokens) -> Kernel | None:
-        block, values = self.block, tokens.values
-        if values.device.type != "cpu" or values.dtype not in (torch.float32, torch.float64):
-            return None
-        if block.D.dtype != values.dtype or block.D.device != values.device:
-            return None
-        sizes = (block.d_inner, block.d_state, block.dt_rank, block.d_conv)
-        return kernel_of(Shape(*sizes, double=values.dtype == torch.float64))
 
 
 class TransformerEncoder(SequenceEncoder):

@@ -198,9 +198,8 @@ def _keep(built: Path, kept: Path) -> None:
     """Copy to the cache by a rename, which another process sees whole or not at all."""
     try:
         kept.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile(dir=kept.parent, delete=False) as copy:
-            copy.write(built.read_bytes())
-        os.replace(copy.name, kept)
+        with tempfile.TemporaryDirectory(dir=kept.parent) as beside:
+            os.replace(shutil.copy(built, beside), kept)
     except OSError as error:
         _log.debug("the fused kernel is not kept: %s", error)
 

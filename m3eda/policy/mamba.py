@@ -2,16 +2,24 @@
 
 Its state dict is that of `mamba_ssm.Mamba`, names and shapes. Two ways of the same function are
 here: `forward` steps through time as the paper writes it and gives every output; `last` gives the
-last output only, by a closed form without a recurrence. docs/mamba.md has the others.
+last output only, by a closed form without a recurrence; `scanned` gives it by a selective scan of
+someone else's, such as mamba-ssm's for CUDA. docs/mamba.md has the one of `kernel.py` too.
 """
 
 from __future__ import annotations
 
+import functools
+import logging
 import math
+from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import linear, silu, softplus
+
+Scan = Callable[..., Tensor]
+"""With the arguments of mamba_ssm's `selective_scan_fn`."""
+_log = logging.getLogger(__name__)
 
 
 class Mamba(nn.Module):
@@ -85,6 +93,19 @@ class Mamba(nn.Module):
         projected: Tensor = self.out_proj(mixed * silu(gate[:, 0]))
         return projected
 
+    def scanned(self, hidden: Tensor, used: Tensor | None, scan: Scan) -> Tensor:
+        """The same as `last`, by `scan`, which gives every output before the gate."""
+        convolved, gate = self._convolved(hidden, used, gate_of=slice(-1, None))
+        raw, inputs, outputs = self._projected(convolved)
+        rows = [self._only(convolved, used), linear(raw, self.dt_proj.weight), inputs, outputs]
+        channels, steps, *selected = (each.transpose(1, 2).contiguous() for each in rows)
+        found = scan(
+            channels, steps, self.A, *selected, D=self.D, delta_bias=self.dt_proj.bias,
+            delta_softplus=True,
+        )  # fmt: skip
+        projected: Tensor = self.out_proj(found[..., -1] * silu(gate[:, 0]))
+        return projected
+
     def _convolved(
         self, hidden: Tensor, used: Tensor | None, gate_of: slice = slice(None)
     ) -> tuple[Tensor, Tensor]:
@@ -98,10 +119,27 @@ class Mamba(nn.Module):
 
     def _selected(self, convolved: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Steps dt (B, L, d_inner), B and C (B, L, N), which the inputs select."""
-        sizes = [self.dt_rank, self.d_state, self.d_state]
-        steps, inputs, outputs = self.x_proj(convolved).split(sizes, dim=2)
-        return softplus(self.dt_proj(steps)), inputs, outputs
+        raw, inputs, outputs = self._projected(convolved)
+        return softplus(self.dt_proj(raw)), inputs, outputs
+
+    def _projected(self, convolved: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        raw, inputs, outputs = self.x_proj(convolved).split(
+            [self.dt_rank, self.d_state, self.d_state], dim=2
+        )
+        return raw, inputs, outputs
 
     @staticmethod
     def _only(values: Tensor, used: Tensor | None) -> Tensor:
         return values if used is None else values * used[..., None]
+
+
+@functools.cache
+def cuda_scan() -> Scan | None:
+    """The selective scan of the package mamba-ssm; None where it cannot be imported."""
+    try:
+        from mamba_ssm.ops.selective_scan_interface import selective_scan_fn
+    except Exception as error:  # noqa: BLE001  triton and drivers raise errors of their own
+        _log.debug("no scan of mamba-ssm, the closed form takes its place: %s", error)
+        return None
+    scan: Scan = selective_scan_fn
+    return scan
