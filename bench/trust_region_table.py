@@ -104,6 +104,7 @@ def learnt(task: Task, simulations: Simulations) -> tuple[bool, int, float]:
     from sb3_contrib import TRPO
     from stable_baselines3 import A2C, PPO
     from stable_baselines3.common.callbacks import BaseCallback
+    from stable_baselines3.common.logger import Logger
 
     from m3eda.learning.environment import SizingEnv
 
@@ -122,6 +123,7 @@ def learnt(task: Task, simulations: Simulations) -> tuple[bool, int, float]:
     methods: dict[str, Any] = {"a2c": A2C, "ppo": PPO, "trpo": TRPO}
     began, success = time.process_time(), Success()
     model = methods[task.agent]("MlpPolicy", env, seed=task.seed, device="cpu")
+    model.set_logger(Logger(folder=None, output_formats=[]))  # else a folder in /tmp
     model.learn(task.budget, success)
     return success.met, model.num_timesteps, time.process_time() - began
 

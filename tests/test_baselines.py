@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -81,7 +82,11 @@ def same(ours, theirs) -> bool:
 
 
 @pytest.mark.parametrize("method", METHODS)
-def test_a_method_learns_and_a_resumed_run_equals_an_uninterrupted_one(tmp_path, method):
+def test_a_method_learns_and_a_resumed_run_equals_an_uninterrupted_one(
+    tmp_path, monkeypatch, method
+):
+    (tmp_path / "temporary").mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "temporary"))
     whole = run_of(trainer_of(tmp_path, method), tmp_path / "whole")
     before = weights(whole.trainer)
     whole.go(QUIET)
@@ -115,6 +120,7 @@ def test_a_method_learns_and_a_resumed_run_equals_an_uninterrupted_one(tmp_path,
     longer = run_of(trainer_of(tmp_path, method, steps=45), tmp_path / "part")
     longer.go(QUIET)
     assert [each["step"] for each in longer.trainer.scores] == [15, 30, 45]
+    assert not list((tmp_path / "temporary").glob("SB3*"))  # its logger's folders
 
 
 def test_layers_and_rates_are_the_papers_unless_the_file_sets_them(tmp_path):

@@ -6,6 +6,7 @@ import importlib.util
 import math
 import subprocess
 import sys
+import tempfile
 
 import numpy as np
 import pytest
@@ -239,7 +240,8 @@ def test_nothing_heavy_is_imported_before_it_is_used():
     importlib.util.find_spec("stable_baselines3") is None, reason="needs stable-baselines3"
 )
 @pytest.mark.filterwarnings("default")
-def test_stable_baselines3_trains_on_them(tmp_path):
+def test_stable_baselines3_trains_on_them(tmp_path, monkeypatch):
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))  # its loggers write there
     from stable_baselines3 import PPO, SAC
     from stable_baselines3.common.env_checker import check_env as check
 

@@ -20,6 +20,7 @@ import torch
 from numpy.typing import NDArray
 from stable_baselines3 import A2C, PPO
 from stable_baselines3.common.callbacks import BaseCallback
+from stable_baselines3.common.logger import Logger
 from stable_baselines3.common.on_policy_algorithm import OnPolicyAlgorithm
 from torch import Tensor
 
@@ -94,7 +95,7 @@ class BaselineTrainer:
             given["learning_rate"] = settings.agent.learning_rate
         policy = "MultiInputPolicy" if several else "MlpPolicy"
         given |= {"seed": settings.seed, **(options or {})}
-        self.model = _algorithm(settings.method)(policy, self.env, **given)
+        self.model = _silent(_algorithm(settings.method)(policy, self.env, **given))
         self._random: dict[str, Any] | None = None
         """Random states to go on with."""
 
@@ -173,7 +174,7 @@ class BaselineTrainer:
         if not _is_sound(file):
             raise ValueError("its model is damaged")
         load = type(self.model).load
-        self.model = load(file, env=env, device=self.model.device, force_reset=False)
+        self.model = _silent(load(file, env=env, device=self.model.device, force_reset=False))
         # the environment has no state but its task and what was done in it
         (monitored,) = env.envs  # type: ignore[attr-defined]
         monitored.reset(options={"task": facts["task"]})
@@ -278,6 +279,12 @@ def _algorithm(method: str) -> type[OnPolicyAlgorithm]:
         return TRPO
     others: dict[str, type[OnPolicyAlgorithm]] = {"ppo": PPO, "a2c": A2C}
     return others[method]
+
+
+def _silent(model: OnPolicyAlgorithm) -> OnPolicyAlgorithm:
+    """Without the logger that would make a folder in the system's temporary one."""
+    model.set_logger(Logger(folder=None, output_formats=[]))
+    return model
 
 
 def _is_sound(file: IO[bytes]) -> bool:
