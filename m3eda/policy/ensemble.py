@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from m3eda.policy.networks import Actor, EnvironmentModel
+from m3eda.policy.networks import Actor, EnvironmentModel, make_adam
 from m3eda.policy.replay import Batch, ReplayBuffer
 from m3eda.policy.settings import ModelsEntry, NetworkEntry
 from m3eda.policy.tokens import Packing
@@ -41,15 +41,16 @@ class Prediction:
 
     nexts: Tensor
     """Shape (B, N + 2 K)."""
-    rewards: Tensor
-    """Shape (B,)."""
+    foms: Tensor
+    """Equation (2): the reward without the bonus of success. Shape (B,)."""
 
 
 class EnvironmentEnsemble(nn.Module):
     """N_total networks, of which the N_elite with the least validation loss predict.
 
-    Each learns the change of an observation and the reward from observation and action, in units
-    of their spread in the data, by the squared error.
+    Each learns the change of an observation and the FOM from observation and action, in units of
+    their spread in the data, by the squared error. The FOM of a success is 0: the jump of the
+    reward to its bonus is applied to what they predict, not learnt.
     """
 
     def __init__(self, network: NetworkEntry, packing: Packing, settings: ModelsEntry) -> None:
@@ -66,7 +67,7 @@ class EnvironmentEnsemble(nn.Module):
         self.spread: Tensor
         self.elites: Tensor
         rate = settings.learning_rate
-        self.optimizers = [torch.optim.Adam(each.parameters(), rate) for each in self.members]
+        self.optimizers = [make_adam(each.parameters(), rate) for each in self.members]
 
     def fit(
         self,
@@ -116,7 +117,7 @@ class EnvironmentEnsemble(nn.Module):
         changes = found * self.spread + self.mean
         nexts = torch.clamp(observations + changes[:, :-1], -1.0, 1.0)
         nexts = nexts * self.packing.observation_mask[circuits]
-        return Prediction(nexts, changes[:, -1])
+        return Prediction(nexts, torch.clamp(changes[:, -1], max=0.0))
 
     def _normalise(self, data: Batch) -> None:
         changes = _changes(data)
@@ -176,14 +177,15 @@ def rollouts(
     length: int,
     number: int,
     bonus: float,
+    tolerance: float,
     rng: np.random.Generator,
     generator: torch.Generator,
 ) -> None:
     """Fill `into` with what the models say happens from real states on.
 
     From each of `starts` states drawn from `real`, `number` rollouts of at most `length` steps by
-    the actor's own draws. A reward above half of `bonus` is a success and ends one: rewards lie
-    below 0 or at the bonus.
+    the actor's own draws. A FOM of at least -`tolerance` is a success, which is rewarded with
+    `bonus` and ends one (equation (1)).
     """
     into.clear()
     begun = real.sample(starts, rng).to(ensemble.mean.device)
@@ -193,8 +195,8 @@ def rollouts(
             with torch.no_grad():
                 actions = actor(circuits, seen, generator).actions
             said = ensemble.predict(circuits, seen, actions, rng)
-            rewards = torch.clamp(said.rewards, max=bonus)
-            ended = rewards > 0.5 * bonus
+            ended = said.foms >= -tolerance
+            rewards = torch.where(ended, bonus, said.foms)
             into.push(circuits=circuits.cpu(), observations=seen.cpu(), actions=actions.cpu(),
                       rewards=rewards.cpu(), nexts=said.nexts.cpu(),
                       terminal=ended.float().cpu())  # fmt: skip
@@ -224,7 +226,8 @@ class _Best:
 
 
 def _changes(data: Batch) -> Tensor:
-    return torch.cat([data.nexts - data.observations, data.rewards[:, None]], dim=1)
+    foms = torch.clamp(data.rewards, max=0.0)  # a bonus stands for a FOM of about 0
+    return torch.cat([data.nexts - data.observations, foms[:, None]], dim=1)
 
 
 def _loss(member: nn.Module, data: Batch, goals: Tensor, weights: Tensor, rows: Tensor) -> Tensor:

@@ -7,6 +7,7 @@ layer.
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import torch
@@ -24,6 +25,11 @@ LOG_STD = (-20.0, 2.0)
 def encoder_settings(network: NetworkEntry, length: int) -> EncoderSettings:
     """Of an encoder of sequences of at most `length` tokens. Raises DesignError."""
     return EncoderSettings(**network.model_dump(), length=length)
+
+
+def make_adam(parameters: Iterable[nn.Parameter], rate: float) -> torch.optim.Adam:
+    """In one kernel for all weights of a type: there are many, and small."""
+    return torch.optim.Adam(parameters, rate, fused=True)
 
 
 class Head(nn.Module):
@@ -91,7 +97,7 @@ class Critic(Head):
 
 
 class EnvironmentModel(Head):
-    """The next observation's change and the reward, in units of their spread in the data."""
+    """The next observation's change and its FOM, in units of their spread in the data."""
 
     def __init__(self, network: NetworkEntry, packing: Packing) -> None:
         outputs = packing.observation_size + 1
@@ -99,7 +105,7 @@ class EnvironmentModel(Head):
         self.packing = packing
 
     def forward(self, circuits: Tensor, observations: Tensor, actions: Tensor) -> Tensor:
-        """Shape (B, N + 2 K + 1), the reward last."""
+        """Shape (B, N + 2 K + 1), the FOM last."""
         tokens = self.packing.with_actions(circuits, observations, actions)
         found: Tensor = self.linear(silu(self.encoder(tokens)))
         return found

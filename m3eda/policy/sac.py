@@ -7,6 +7,7 @@ targets, a squashed Gaussian actor. Gradients are clipped by their norm (Table I
 from __future__ import annotations
 
 import copy
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 
@@ -15,10 +16,13 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from m3eda.policy.networks import Actor, Critic
+from m3eda.policy.networks import Actor, Critic, make_adam
 from m3eda.policy.replay import Batch
 from m3eda.policy.settings import AgentEntry, NetworkEntry
 from m3eda.policy.tokens import Packing
+
+FIRST_TEMPERATURE = 0.2
+"""Of a learnt one; Spinning Up's fixed one."""
 
 
 @dataclass(frozen=True)
@@ -50,12 +54,12 @@ class SoftActorCritic(nn.Module):
         self.actor = Actor(network, packing)
         self.critics = nn.ModuleList(Critic(network, packing) for _ in range(2))
         self.targets = copy.deepcopy(self.critics).requires_grad_(False)
-        self.log_temperature = nn.Parameter(torch.zeros(()))
+        self.log_temperature = nn.Parameter(torch.tensor(math.log(FIRST_TEMPERATURE)))
         rate = settings.learning_rate
         self.optimizers = {
-            "actor": torch.optim.Adam(self.actor.parameters(), rate),
-            "critics": torch.optim.Adam(self.critics.parameters(), rate),
-            "temperature": torch.optim.Adam([self.log_temperature], rate),
+            "actor": make_adam(self.actor.parameters(), rate),
+            "critics": make_adam(self.critics.parameters(), rate),
+            "temperature": make_adam([self.log_temperature], rate),
         }
 
     @property

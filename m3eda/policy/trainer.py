@@ -204,6 +204,7 @@ class Trainer:
                 ensemble, self.agent.actor, self.real, self.synthetic,
                 starts=settings.rollouts.starts, length=count if by_length else 1,
                 number=1 if by_length else count, bonus=settings.environment.bonus,
+                tolerance=settings.environment.tolerance,
                 rng=self.rng, generator=self.agent.generator,
             )  # fmt: skip
         return fit
