@@ -7,6 +7,9 @@ their targets) on random transitions of the M3 paper's four circuits, at batch 1
 ways of computing a Mamba block and for the paper's other networks. `beside the loop` is how many
 times the plain loop over time takes as long. One thread; memory once taken from the system is kept,
 without which the plain loop is slower still.
+
+Then M3 as `m3eda train` runs it on those circuits, from its first step on: environment steps a
+second, and the share of the time that each part takes.
 """
 
 from __future__ import annotations
@@ -25,9 +28,11 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from bench.m3_tables import CIRCUITS
 from m3eda.learning.layouts import Layout
 from m3eda.policy.encoders import Way, computed
 from m3eda.policy.replay import ReplayBuffer
+from m3eda.policy.run import make_trainer
 from m3eda.policy.sac import SoftActorCritic
 from m3eda.policy.settings import training
 from m3eda.policy.tokens import Packing
@@ -37,6 +42,8 @@ COUNTS = ((7, 6), (7, 4), (6, 4), (6, 2))
 """Parameters and specs of the four circuits."""
 BATCHES = (100, 256)
 ROWS = 4000
+SHARED_STEPS = 300
+"""Environment steps whose time is shared out: from one training of the models to the next."""
 M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4
 """Numbers of glibc's malloc.h."""
 
@@ -119,6 +126,26 @@ def table(rows: Sequence[Row]) -> str:
     return "\n".join(lines)
 
 
+def shares(random_steps: int, steps: int) -> str:
+    """Where the time of M3's first `steps` environment steps goes, behind `random_steps`."""
+    small = {"batch": 4} if steps < SHARED_STEPS else {}
+    settings = training(
+        steps=steps, agent={"exploration": random_steps, **small},
+        environment={"circuits": list(CIRCUITS)}, evaluation={"every": steps, "episodes": 1},
+        models={"epochs": 1} if small else {},
+    )  # fmt: skip
+    trainer = make_trainer(settings)
+    began = time.perf_counter()
+    for step in trainer.steps():
+        if step.step == 0:
+            random, began = time.perf_counter() - began, time.perf_counter()
+            trainer.clock.seconds = dict.fromkeys(trainer.clock.seconds, 0.0)
+    spent = time.perf_counter() - began - trainer.clock.seconds.pop("evaluation")
+    parts = [f"{name} {seconds / spent:.0%}" for name, seconds in trainer.clock.seconds.items()]
+    return (f"M3: {random_steps / random:.1f} random steps a second, then {steps / spent:.2f} with "
+            f"{trainer.updates / steps:.1f} updates each: {', '.join(parts)}")  # fmt: skip
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n\n")[0])
     parser.add_argument("--repeats", type=int, default=7)
@@ -129,6 +156,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     batches, repeats = ((8,), 1) if options.smallest else (BATCHES, options.repeats)
     rows = [measured(way, batch, repeats) for batch in batches for way in WAYS]
     print(table(rows))
+    print(shares(*((8, 2) if options.smallest else (3600, SHARED_STEPS))))
     if not options.smallest:
         RESULT.parent.mkdir(exist_ok=True)
         RESULT.write_text(json.dumps([asdict(row) for row in rows], indent=1), encoding="utf-8")

@@ -66,7 +66,7 @@ class SoftActorCritic(nn.Module):
     def temperature(self) -> float:
         """alpha: the weight of entropy."""
         if self.settings.temperature == "learnt":
-            return float(self.log_temperature.exp())
+            return float(self.log_temperature.detach().exp())
         return float(self.settings.temperature)
 
     def act(
