@@ -145,16 +145,22 @@ def test_an_actors_density_integrates_to_one():
     assert torch.allclose(whole.float(), drawn.log_probability, atol=1e-3)
 
 
-@pytest.mark.parametrize("method", ["m3", "mbrl", "sac"])
-def test_a_resumed_training_equals_an_uninterrupted_one_to_the_bit(tmp_path, method):
-    schedule = {"schedule": {"rollout": 2, "updates": 3}} if method == "mbrl" else {}
-    whole = finished(trainer_of(tmp_path, method=method, **schedule))
-    part = trainer_of(tmp_path, method=method, **schedule)
+@pytest.mark.parametrize(
+    ("method", "words"),
+    [
+        ("m3", {}),
+        ("mbrl", {"schedule": {"rollout": 2, "updates": 3}}),
+        ("sac", {"agent": {**SMALL["agent"], "temperature": "learnt"}}),
+    ],
+)
+def test_a_resumed_training_equals_an_uninterrupted_one_to_the_bit(tmp_path, method, words):
+    whole = finished(trainer_of(tmp_path, method=method, **words))
+    part = trainer_of(tmp_path, method=method, **words)
     for step in part.steps():
         if step.step == 2:
             break
     kept = part.checkpoint()
-    again = trainer_of(tmp_path, method=method, **schedule)
+    again = trainer_of(tmp_path, method=method, **words)
     again.restore(kept)
     ended, expected = finished(again).checkpoint(), whole.checkpoint()
     assert set(ended.tensors) == set(expected.tensors)
@@ -163,6 +169,24 @@ def test_a_resumed_training_equals_an_uninterrupted_one_to_the_bit(tmp_path, met
     facts = [{k: v for k, v in each.facts.items() if k != "seconds"} for each in (ended, expected)]
     assert facts[0] == facts[1]
     assert [each["step"] for each in facts[0]["scores"]] == [3, 4]
+
+
+def test_a_learnt_temperature_follows_the_entropy(tmp_path):
+    agent = {**SMALL["agent"], "temperature": "learnt"}
+    trainer = trainer_of(tmp_path, method="sac", agent=agent)
+    for step in trainer.steps():
+        if step.step == 0:
+            break
+    assert trainer.agent.temperature == pytest.approx(0.2)
+    outputs = trainer.agent.actor.linear
+    for log_deviation, falls in ((0.0, True), (-6.0, False)):
+        trainer.agent.log_temperature.data.fill_(math.log(0.2))
+        outputs.bias.data[2:], outputs.weight.data[2:] = log_deviation, 0.0
+        for _ in range(40):
+            losses = trainer.agent.update(trainer.real.sample(16, trainer.rng))
+        # the aim is -1 for each parameter, of which the circuits have 2 and 1
+        assert (losses.entropy > -1.0) == falls
+        assert (trainer.agent.temperature < 0.2) == falls
 
 
 @pytest.mark.parametrize("kind", ["mamba", "transformer", "lstm", "mlp"])
