@@ -15,7 +15,7 @@ EXTRAS ?=
 .PHONY: help size test install develop learning simulator check lint types docs bench-agents bench-spaces \
         bench-objectives bench-engine bench-time bench-ngspice bench-proposals bench-technology \
         bench-measures bench-simulators bench-library bench-dataset bench-paper library-targets \
-        bench-targets bench-m3 bench-training bench-trust-region \
+        bench-targets bench-learn bench-m3 bench-training bench-trust-region \
         bench-smallest wheel clean
 
 help:  ## list the targets
@@ -87,6 +87,9 @@ bench-dataset: $(DEVELOPED) simulator  ## points a second of `m3eda dataset` bes
 bench-paper: $(DEVELOPED) simulator  ## the ranges that the M3 paper gives, beside what can be reached
 	$(BIN)/python -m bench.paper_ranges $(ARGS)
 
+bench-learn: $(LEARNING) simulator  ## simulations a target once a circuit has been learnt
+	$(BIN)/python -m bench.learn $(ARGS)
+
 bench-m3: $(LEARNING) simulator  ## the M3 paper's tables, of what was run (a seed takes hours; resumes)
 	$(BIN)/python -m bench.m3_tables $(ARGS)
 
@@ -120,6 +123,7 @@ bench-smallest: $(LEARNING) simulator  ## every benchmark once at its smallest s
 	$(BIN)/python -m bench.paper_ranges --smallest
 	$(BIN)/python -m bench.training --smallest
 	$(BIN)/python -m bench.m3_tables --smallest
+	$(BIN)/python -m bench.learn --smallest
 	$(BIN)/python -m bench.trust_region_table --smallest
 
 # a deck whose text changes needs a new recording: tests/fake_xyce.py

@@ -18,6 +18,7 @@ from m3eda import __version__, cli_library, cli_plugins
 from m3eda.cli_crosscheck import crosscheck
 from m3eda.cli_dataset import dataset
 from m3eda.cli_import import import_designs, init
+from m3eda.cli_learn import learn
 from m3eda.cli_options import DESIGN, FILE, FOLDER, JOBS, SET, SIZING, TIMEOUT, duration, room
 from m3eda.cli_train import train
 from m3eda.errors import ExitCode, M3edaError
@@ -243,6 +244,7 @@ def schema() -> ExitCode:
 
 cli.add_command(crosscheck)
 cli.add_command(dataset)
+cli.add_command(learn)
 cli.add_command(train)
 cli.add_command(cli_library.library)
 cli.add_command(cli_library.new)

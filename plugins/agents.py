@@ -20,6 +20,7 @@ BUILT_IN = {
     "cma": "m3eda.agents.cma:Cma",
     "differential-evolution": "m3eda.agents.differential_evolution:DifferentialEvolution",
     "extra-trees": "m3eda.agents.extra_trees:ExtraTrees",
+    "m3": "m3eda.policy.agent:M3",
     "random": "m3eda.agents.random:Random",
     "trust-region": "m3eda.agents.trust_region:TrustRegion",
     "turbo": "m3eda.agents.turbo:Turbo",

@@ -32,6 +32,16 @@ from tests.command_server import Server
 TEMPLATE = "* divider\nv1 in 0 1\nr1 in out {{ r1 }}\nr2 out 0 {{ r2 }}\n.op\n.end\n"
 
 
+def hide_module(folder: Path, name: str) -> None:
+    """Have commands with `folder` as their PYTHONPATH find no module of that name."""
+    (folder / "sitecustomize.py").write_text(
+        "import importlib.util as u, sys\n"
+        "find = u.find_spec\n"
+        f"u.find_spec = lambda name, *a: None if name == {name!r} else find(name, *a)\n"
+        f"sys.modules[{name!r}] = None  # an import of it raises\n"
+    )
+
+
 def divider(folder: Path, **changes) -> Design:
     """A resistive divider: v(out) = r2 / (r1 + r2), i = 1 / (r1 + r2)."""
     template = folder / "divider.cir.j2"

@@ -20,7 +20,7 @@ from m3eda.policy.command import TrainOptions, train_command  # noqa: E402
 from m3eda.policy.settings import NetworkEntry, load_training, training  # noqa: E402
 from m3eda.policy.trainer import TrainingDiverged, make_world  # noqa: E402
 from m3eda.report.training import TrainingDisplay  # noqa: E402
-from tests.helpers import m3eda, only_line  # noqa: E402
+from tests.helpers import hide_module, m3eda, only_line  # noqa: E402
 from tests.learning_samples import filter_setting, write_filter  # noqa: E402
 
 QUIET = TrainingDisplay("m3", None, {}, quiet=True)
@@ -202,11 +202,7 @@ def test_another_encoder_is_refused_with_its_line(tmp_path):
 
 def test_without_stable_baselines_one_line_says_so(tmp_path):
     (tmp_path / "m3.yaml").write_text("m3eda: 1\nmethod: ppo\n")
-    (tmp_path / "sitecustomize.py").write_text(
-        "import importlib.util as u\n"
-        "find = u.find_spec\n"
-        "u.find_spec = lambda n, *a: None if n == 'stable_baselines3' else find(n, *a)\n"
-    )
+    hide_module(tmp_path, "stable_baselines3")
     done = m3eda("train", Path("m3.yaml"), cwd=tmp_path, PYTHONPATH=str(tmp_path))
     assert done.returncode == 2
     assert "method ppo needs stable_baselines3: pip install 'm3eda[baselines]'" in only_line(done)

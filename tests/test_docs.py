@@ -27,6 +27,7 @@ from m3eda.agents.trust_region import Recipe
 from m3eda.design.schema import DesignFile
 from m3eda.errors import ExitCode
 from m3eda.plugins import Plugins
+from m3eda.policy import agent as m3
 from m3eda.simulate.evaluator import LADDER
 from m3eda.simulate.types import State
 from tests.conftest import ROOT
@@ -42,6 +43,7 @@ AGENT_OPTIONS = {
     "cma": cma.OPTIONS,
     "differential-evolution": differential_evolution.OPTIONS,
     "extra-trees": extra_trees.OPTIONS,
+    "m3": m3.OPTIONS,
     "turbo": turbo.OPTIONS,
 }
 HOOKS = [name for name, hook in vars(hookspecs).items() if hasattr(hook, "m3eda_spec")]

@@ -29,7 +29,7 @@ from m3eda.policy.settings import load_training, training  # noqa: E402
 from m3eda.policy.tokens import Packing  # noqa: E402
 from m3eda.policy.trainer import Trainer, TrainingDiverged, make_world  # noqa: E402
 from m3eda.report.training import TrainingDisplay  # noqa: E402
-from tests.helpers import m3eda, only_line, started  # noqa: E402
+from tests.helpers import hide_module, m3eda, only_line, started  # noqa: E402
 from tests.learning_samples import filter_setting, write_filter  # noqa: E402
 
 SMALL = {
@@ -344,11 +344,7 @@ def test_a_checkpoint_of_another_version_is_told(tmp_path):
 
 def test_without_torch_one_line_says_so(tmp_path, monkeypatch):
     (tmp_path / "m3.yaml").write_text("m3eda: 1\n")
-    (tmp_path / "sitecustomize.py").write_text(
-        "import importlib.util as u\n"
-        "find = u.find_spec\n"
-        "u.find_spec = lambda name, *a: None if name == 'torch' else find(name, *a)\n"
-    )
+    hide_module(tmp_path, "torch")
     done = m3eda("train", Path("m3.yaml"), cwd=tmp_path, PYTHONPATH=str(tmp_path))
     assert done.returncode == 2
     assert "m3eda train needs torch: pip install 'm3eda[m3]'" in only_line(done)

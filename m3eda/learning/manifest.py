@@ -109,7 +109,7 @@ def identity_of(
         "sampling": sampling,
         "first_points": fingerprint,
         "rows_a_shard": rows_a_shard,
-        "parameters": {p.name: _parameter(p) for p in design.free},
+        "parameters": {p.name: parameter_words(p) for p in design.free},
         "frozen": {p.name: p.value for p in design.parameters.values() if p.frozen},
         "tied": {p.name: p.expression for p in design.parameters.values() if p.tied},
         "conditions": dict(design.conditions),
@@ -122,7 +122,7 @@ def identity_of(
     }  # fmt: skip
 
 
-def _parameter(parameter: Parameter) -> dict[str, Any]:
+def parameter_words(parameter: Parameter) -> dict[str, Any]:
     """What is set of it; a column holds SI units, of words the place among the choices."""
     data = {key: value for key, value in asdict(parameter).items() if value not in (None, "", ())}
     del data["name"]

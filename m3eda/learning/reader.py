@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -90,7 +90,7 @@ class Dataset:
     def axes(self) -> tuple[Axis, ...]:
         """The free parameters, to go from values to unit coordinates and back."""
         entries = self.manifest.identity["parameters"].items()
-        return tuple(Axis(_parameter(name, data)) for name, data in entries)
+        return tuple(Axis(parameter_of(name, data)) for name, data in entries)
 
     def parts(self) -> Iterator[Part]:
         """Shard by shard, one in memory at a time. Raises StorageError where one is damaged."""
@@ -178,7 +178,8 @@ def find_datasets(folder: Path | str) -> list[Path]:
     return sorted(path.parent for path in Path(folder).rglob(FILE))
 
 
-def _parameter(name: str, data: dict[str, Any]) -> Parameter:
+def parameter_of(name: str, data: Mapping[str, Any]) -> Parameter:
+    """What `parameter_words` of the manifest wrote."""
     return Parameter(name, **{**data, "choices": tuple(data.get("choices", ()))})
 
 

@@ -1,0 +1,243 @@
+"""What `m3eda learn` does: simulate a design's own space, and fit networks to what it answers.
+
+Points go to datasets below the run folder (`m3eda.learning.dataset`), so that no simulation is lost
+whatever stops it; the networks to a file beside them, which the agent `m3` reads.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from m3eda import __version__
+from m3eda.design.ranges import FloatArray
+from m3eda.design.space import Space
+from m3eda.errors import DesignError, ExitCode, M3edaError, Mistake, PluginError, StorageError
+from m3eda.flow import Execution, Project
+from m3eda.learning.dataset import Plan, make_dataset
+from m3eda.learning.reader import Dataset
+from m3eda.learning.sampling import Sampling
+from m3eda.loop import run_directory
+from m3eda.policy.known import LEARNT, circuit_of
+from m3eda.policy.response import Response, Scale, read_response, write_response
+from m3eda.report.points import PointsDisplay
+from m3eda.report.progress import ProgressDisplay
+from m3eda.report.screen import emit
+from m3eda.report.text import duration
+
+POINTS = "learning"
+"""Folder of the datasets, below that of the run."""
+SAMPLINGS: tuple[Sampling, ...] = ("sobol", "log")
+"""Half of the points each: small values are as frequent as large ones in the second."""
+SIMULATIONS = 20_000
+FIRST = 500
+"""Simulations from which the rest's time is told."""
+SIMULATING = 0.5
+"""Share of a given time that goes to simulations."""
+LEAST = 50
+"""Points with a value of a measure without which nothing is learnt."""
+
+
+class LearningDiverged(M3edaError):
+    """A loss is no number."""
+
+
+@dataclass(frozen=True)
+class LearnOptions:
+    """The options of `m3eda learn`."""
+
+    run_dir: Path | None = None
+    simulations: int = SIMULATIONS
+    seconds: float | None = None
+    seed: int = 1
+    fresh: bool = False
+    jobs: int = 1
+    as_json: bool = False
+    quiet: bool = False
+
+
+class LearningDisplay(ProgressDisplay):
+    """Shows how far the fitting is; nothing where quiet."""
+
+    def __init__(self, title: str, quiet: bool) -> None:
+        super().__init__(title, sys.stderr, os.environ, quiet)
+        self._share, self._loss = 0.0, math.nan
+
+    def heard(self, share: float, loss: float) -> None:
+        self._share, self._loss = share, loss
+        self._refresh()
+
+    def progress(self) -> str:
+        """`opamp: networks 45 %, loss 0.0032`."""
+        return f"{self._title}: networks {self._share:.0%}, loss {self._loss:.2g}"
+
+    def _done(self) -> tuple[int, int]:
+        return round(1000 * self._share), 1000
+
+
+def learn_command(project: Project, options: LearnOptions) -> ExitCode:
+    """Learn the design's circuit, going on where an earlier command was stopped.
+
+    Raises DesignError, StorageError, PluginError without torch, SimulatorMissing, SimulatorBroken
+    where every first point fails, LearningDiverged.
+    """
+    if find_spec("torch") is None:
+        raise PluginError("m3eda learn needs torch: pip install 'm3eda[m3]'")
+    folder = options.run_dir or run_directory(project.design)
+    path, wanted = folder / LEARNT, _wanted(project, options)
+    found = None if options.fresh or options.seconds else _kept(path, wanted)
+    if found is None:
+        found = _learn(project, folder, wanted, options)
+        write_response(path, found)
+    if options.as_json:
+        emit(sys.stdout, json.dumps(_json(found, path), indent=2) + "\n")
+    elif not options.quiet:
+        emit(sys.stdout, _text(project, found, path))
+    return ExitCode.SPECS_MET
+
+
+def _wanted(project: Project, options: LearnOptions) -> dict[str, Any]:
+    """What decides the networks, the seconds they are given aside."""
+    design = project.design
+    return {
+        "circuit": circuit_of(project),
+        "parameters": {p.name: [p.minimum, p.maximum, p.scale] for p in design.free},
+        "simulations": options.simulations,
+        "seed": options.seed,
+        "m3eda": __version__,
+    }
+
+
+def _kept(path: Path, wanted: dict[str, Any]) -> Response | None:
+    """What was learnt before, where it is just that."""
+    try:
+        found = read_response(path)
+    except StorageError:
+        return None  # none, or damaged: it is made anew
+    same = all(found.facts.get(key) == json.loads(json.dumps(each)) for key, each in wanted.items())
+    return found if same and not found.facts.get("by_time") else None
+
+
+def _learn(
+    project: Project, folder: Path, wanted: dict[str, Any], options: LearnOptions
+) -> Response:
+    began = time.perf_counter()
+    counts = _simulated(project, folder, options)
+    x, values, measures = _points(project, folder, counts)
+    simulating = time.perf_counter() - began
+    import torch
+
+    from m3eda.policy import fitting
+
+    torch.set_num_threads(options.jobs)
+    left = math.inf if options.seconds is None else max(options.seconds - simulating, 1.0)
+    facts = {
+        **wanted, "design": project.design.name, "simulations": len(x),
+        "by_time": options.seconds is not None, "seconds_simulating": round(simulating, 3),
+    }  # fmt: skip
+    display = LearningDisplay(project.design.name, options.quiet)
+    with display:
+        try:
+            return fitting.fit_response(
+                Space(project.design).axes, measures, x, values, options.seed, facts,
+                replace(fitting.FITTING, seconds=left), display.heard,
+            )  # fmt: skip
+        except FloatingPointError as error:
+            raise LearningDiverged(f"{project.design.name}: {error}") from error
+
+
+def _simulated(project: Project, folder: Path, options: LearnOptions) -> dict[Sampling, int]:
+    """Simulate; the points of each sampling."""
+    display = PointsDisplay(project.design.name, sys.stderr, os.environ, options.quiet)
+    with display:
+        made = _Making(project, folder / POINTS, options, display.heard)
+        if options.seconds is None:
+            return made.up_to(options.simulations)
+        began = time.perf_counter()
+        made.up_to(FIRST)
+        spent = time.perf_counter() - began
+        share = SIMULATING * options.seconds
+        more = int(FIRST * max(share - spent, 0.0) / max(spent, 1e-9))
+        return made.up_to(min(FIRST + more, max(options.simulations, FIRST)))
+
+
+@dataclass
+class _Making:
+    """The datasets of one design."""
+
+    project: Project
+    folder: Path
+    options: LearnOptions
+    heard: Callable[[int, int, int], None]
+
+    def up_to(self, count: int) -> dict[Sampling, int]:
+        """`count` points in all; those of each sampling."""
+        counts: dict[Sampling, int] = {}
+        before = 0
+        for place, sampling in enumerate(SAMPLINGS):
+            counts[sampling] = own = (count + place) // len(SAMPLINGS)
+            plan = Plan(own, self.options.seed, sampling)
+
+            def told(done: int, total: int, lost: int, before: int = before) -> None:
+                self.heard(before + done, count, lost)
+
+            execution = Execution(jobs=self.options.jobs)
+            make_dataset(self.project, self.folder / sampling, plan, execution, told)
+            before += own
+        return counts
+
+
+def _points(
+    project: Project, folder: Path, counts: dict[Sampling, int]
+) -> tuple[FloatArray, FloatArray, tuple[str, ...]]:
+    """Unit points, shape (n, d), measures, (n, m), and their names. Raises DesignError where too
+    few points have a value of a measure that has a spec."""
+    parts = [(Dataset(folder / POINTS / name), count) for name, count in counts.items() if count]
+    measures = parts[0][0].measures
+    wholes = [(dataset.whole(), count) for dataset, count in parts]
+    x = np.concatenate([whole.x[:count] for whole, count in wholes])
+    values = np.concatenate([whole.measures[:count] for whole, count in wholes])
+    values[~np.isfinite(values)] = np.nan
+    for spec in project.design.specs.values():
+        there = int(np.isfinite(values[:, measures.index(spec.measure)]).sum())
+        if there < LEAST:
+            text = f"{spec.measure} exists at {there} of {len(x)} sizings: too few to learn from"
+            hint = "more simulations, or ranges in which the circuit works"
+            raise DesignError([Mistake(text, project.design.path, key=spec.measure, hint=hint)])
+    return x, values, measures
+
+
+def _json(response: Response, path: Path) -> dict[str, Any]:
+    names = dict(zip(response.measures, response.errors.tolist(), strict=True))
+    return {"file": str(path), **response.facts, "errors": names}
+
+
+def _text(project: Project, response: Response, path: Path) -> str:
+    facts = response.facts
+    took = duration(facts["seconds_simulating"])
+    count, title = facts["simulations"], project.design.name
+    lines = [f"{title}: learnt from {count} simulations ({took}): {path}"]
+    for name, scale, error in zip(response.measures, response.scales, response.errors, strict=True):
+        lines.append(f"  {name}: nine in ten within {_width(scale, error)}")
+    lines.append("size it with `--agent m3`")
+    return "\n".join(lines) + "\n"
+
+
+def _width(scale: Scale, error: float) -> str:
+    """Of an error, in the middle of what was seen."""
+    if scale.log:
+        return f"{math.expm1(scale.spread * error):.2%}"
+    return f"{scale.spread * error:.3g}"
+
+
+__all__ = ["LearnOptions", "LearningDiverged", "learn_command"]

@@ -1,0 +1,194 @@
+"""What a circuit answers: networks from a sizing to its measures, in NumPy, and their file.
+
+A residual network of fully connected layers, a few of them side by side: its mean is the answer,
+its spread a part of the doubt. The weights come from `m3eda.policy.fitting`, which needs torch;
+nothing here does.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from zipfile import BadZipFile
+
+import numpy as np
+from numpy.typing import NDArray
+
+from m3eda.design.ranges import FloatArray
+from m3eda.design.space import Axis
+from m3eda.errors import StorageError
+from m3eda.learning.manifest import parameter_words
+from m3eda.learning.reader import parameter_of
+from m3eda.report.atomic import write_atomic
+
+VERSION = 1
+WIDE_RANGE = 10.0
+"""Ratio of a linear range's ends from which its logarithm is an input as well."""
+CHUNK = 2048
+"""Sizings that are answered at once: their numbers stay in the processor's cache."""
+
+Array = NDArray[np.floating[Any]]
+
+
+@dataclass(frozen=True)
+class Scale:
+    """The scale on which a measure is learnt: asinh of its distance from the median.
+
+    In units of the interquartile range, of logarithms where every value seen is positive. It grows
+    without end on both sides and is steep in the middle: a dead circuit does not bend it.
+    """
+
+    log: bool
+    middle: float
+    spread: float
+
+    @classmethod
+    def of(cls, values: FloatArray) -> Scale:
+        """Of finite `values`, shape (n,), at least one."""
+        log = bool((values > 0.0).all())
+        lower, middle, upper = np.percentile(np.log(values) if log else values, [25, 50, 75])
+        return cls(log, float(middle), float(max(upper - lower, 1e-9 * max(abs(middle), 1e-30))))
+
+    def forward(self, values: FloatArray) -> FloatArray:
+        """Values in SI units to this scale, same shape; -inf where a logarithm has no number."""
+        with np.errstate(invalid="ignore", divide="ignore"):
+            numbers = np.log(np.maximum(values, 0.0)) if self.log else values
+        return np.asarray(np.arcsinh((numbers - self.middle) / self.spread))
+
+    def backward(self, values: FloatArray) -> FloatArray:
+        """From this scale to SI units, same shape."""
+        numbers = np.sinh(values) * self.spread + self.middle
+        return np.asarray(np.exp(numbers) if self.log else numbers)
+
+
+def inputs(axes: Sequence[Axis], x: FloatArray) -> Array:
+    """What networks read of unit points, shape (n, d): shape (n, f), each about in [-1, 1].
+
+    A word is a column for each choice; a wide linear range is given on a logarithmic scale too.
+    """
+    columns = []
+    for axis, column in zip(axes, x.T, strict=True):
+        if axis.categorical:
+            columns.append((axis.label(column)[:, None] == np.arange(axis.levels)) * 2.0 - 1.0)
+            continue
+        columns.append(2.0 * column[:, None] - 1.0)
+        low, high = axis.parameter.minimum, axis.parameter.maximum
+        if axis.choices or axis.parameter.scale == "log" or low is None or high is None:
+            continue
+        if low > 0.0 and high > WIDE_RANGE * low:
+            values = low + (high - low) * np.maximum(column, 0.0)
+            columns.append((2.0 * np.log(values / low) / math.log(high / low) - 1.0)[:, None])
+    return np.hstack(columns).astype(np.float32)
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What networks say of n sizings and m measures, on the scales of the measures."""
+
+    mean: FloatArray
+    """Shape (n, m)."""
+    spread: FloatArray
+    """Standard deviation between the networks, shape (n, m)."""
+    exists: FloatArray
+    """Log probability that the measure has a value, shape (n, m)."""
+
+
+@dataclass(frozen=True)
+class Response:
+    """Networks that have learnt a circuit, with the points that they learnt from."""
+
+    axes: tuple[Axis, ...]
+    measures: tuple[str, ...]
+    scales: tuple[Scale, ...]
+    errors: FloatArray
+    """Of each measure: standard deviation on points held back, on its scale, shape (m,)."""
+    weights: Mapping[str, Array]
+    """Each with the network's number as its first axis; see `make_weights` of `fitting`."""
+    x: Array
+    """Unit points simulated, shape (n, d)."""
+    values: Array
+    """Their measures in SI units, nan where one does not exist, shape (n, m)."""
+    facts: Mapping[str, Any]
+    """Where it comes from: circuit, simulations, seconds, version."""
+
+    def answer(self, x: FloatArray, measures: Sequence[str]) -> Answer:
+        """For unit points of these axes, shape (n, d)."""
+        columns = [self.measures.index(name) for name in measures]
+        given, count = inputs(self.axes, x), len(self.measures)
+        parts = [self._outputs(given[k : k + CHUNK]) for k in range(0, max(len(given), 1), CHUNK)]
+        found = np.concatenate(parts, axis=1).astype(float)
+        means, chances = found[..., columns], found[..., [count + k for k in columns]]
+        exists = -np.logaddexp(0.0, -chances.mean(axis=0))
+        return Answer(means.mean(axis=0), means.std(axis=0), exists)
+
+    def _outputs(self, given: Array) -> Array:
+        """Shape (networks, n, 2 m): standardised measures, then the log odds that they exist."""
+        w = self.weights
+        hidden = given @ w["first.weight"] + w["first.bias"]
+        for k in range(w["inner.weight"].shape[1]):
+            inner = _silu(hidden @ w["inner.weight"][:, k] + w["inner.bias"][:, k])
+            hidden = hidden + inner @ w["outer.weight"][:, k]
+        found: Array = _silu(hidden) @ w["last.weight"] + w["last.bias"]
+        return found
+
+
+def write_response(path: Path, response: Response) -> None:
+    """Put `response` in the place of what `path` holds. Raises StorageError."""
+    arrays = {f"weights.{name}": array for name, array in response.weights.items()}
+    arrays |= {"x": response.x, "values": response.values, "errors": response.errors}
+    head = {
+        "version": VERSION,
+        "axes": {axis.name: parameter_words(axis.parameter) for axis in response.axes},
+        "measures": list(response.measures),
+        "scales": [[scale.log, scale.middle, scale.spread] for scale in response.scales],
+        "facts": dict(response.facts),
+        "checksum": _checksum(arrays),
+    }
+    file = io.BytesIO()
+    words = np.frombuffer(json.dumps(head).encode(), np.uint8)
+    np.savez_compressed(file, head=words, **arrays)  # type: ignore[arg-type]
+    write_atomic(path, file.getvalue())
+
+
+def read_response(path: Path) -> Response:
+    """What `write_response` wrote. Raises StorageError where it is damaged or another's."""
+    try:
+        with np.load(io.BytesIO(path.read_bytes()), allow_pickle=False) as file:
+            arrays = {name: file[name] for name in file.files}
+        head = json.loads(arrays.pop("head").tobytes())
+        version = head.get("version")
+    except (OSError, ValueError, KeyError, EOFError, BadZipFile) as error:
+        text = f"{path}: is damaged or nothing that `m3eda learn` wrote ({error})"
+        raise StorageError(text) from error
+    if version != VERSION:
+        text = f"{path}: is of version {version}, this m3eda reads {VERSION}; learn it anew"
+        raise StorageError(text)
+    if head.get("checksum") != _checksum(arrays):
+        raise StorageError(f"{path}: its numbers are not those that were written; learn it anew")
+    weights = {name[8:]: array for name, array in arrays.items() if name.startswith("weights.")}
+    if not all(np.isfinite(array).all() for array in weights.values()):
+        raise StorageError(f"{path}: has weights that are no numbers; learn it anew")
+    axes = tuple(Axis(parameter_of(name, words)) for name, words in head["axes"].items())
+    scales = tuple(Scale(*each) for each in head["scales"])
+    return Response(axes, tuple(head["measures"]), scales, arrays["errors"], weights, arrays["x"],
+                    arrays["values"], head["facts"])  # fmt: skip
+
+
+def _checksum(arrays: Mapping[str, NDArray[Any]]) -> str:
+    found = hashlib.sha256()
+    for name in sorted(arrays):
+        found.update(f"{name} {arrays[name].dtype.str} {arrays[name].shape}".encode())
+        found.update(np.ascontiguousarray(arrays[name]).tobytes())
+    return found.hexdigest()
+
+
+def _silu(values: Array) -> Array:
+    with np.errstate(over="ignore"):
+        found: Array = values / (1.0 + np.exp(-values))
+    return found
