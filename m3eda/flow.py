@@ -6,25 +6,24 @@ Both the command line and Python scripts start here.
 from __future__ import annotations
 
 import hashlib
-import time
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from m3eda import __version__
 from m3eda.agents.guard import make_agent
 from m3eda.agents.types import Agent
 from m3eda.design import load_design, local_plugins, mistake_at
-from m3eda.design.snapshot import circuit_hash, design_hash, dump, restore
+from m3eda.design.snapshot import design_hash, restore
 from m3eda.design.space import Space
 from m3eda.design.ties import at_nominal, complete
 from m3eda.design.types import Design, Sizing
 from m3eda.design.yamlfile import nearest
 from m3eda.errors import DesignError, StorageError
-from m3eda.ledger import Ledger, Segment, StoredTrial
+from m3eda.ledger import Ledger
 from m3eda.loop import End, Run
 from m3eda.plugins import Plugins, build_simulator, tools, version_of
+from m3eda.recipe import segment_of
 from m3eda.report.summary import Summary, summarize
 from m3eda.simulate.cache import Cache
 from m3eda.simulate.evaluator import LADDER, Evaluator
@@ -148,6 +147,11 @@ class Project:
     def agent(self, design: Design) -> Agent:
         return make_agent(self.plugins.look_up("agents", design.agent.name), design)
 
+    def agent_files(self) -> list[Path]:
+        """Files that decide what the design's agent asks, where its factory tells (`files`)."""
+        files = getattr(self.plugins.look_up("agents", self.design.agent.name), "files", None)
+        return list(files(self.design)) if callable(files) else []
+
     def nominal_sizing(self) -> Sizing:
         """The designer's start, or the centre of every range."""
         space = Space(self.design)
@@ -260,8 +264,9 @@ def prepare(
         design = project.design
         if not design.agent.batch:
             design = _with_batch(design, -(-evaluator.executor.width // evaluator.runs))
-        segment, prior = _segment(
-            ledger, project.design, design, [*contents, *built], evaluator, resume
+        learnt = [content_hash(path) for path in project.agent_files()]
+        segment, prior = segment_of(
+            ledger, project.design, design, [*contents, *built], evaluator, resume, learnt
         )
         begun = restore(segment.design).agent
         if not project.design.agent.batch:
@@ -286,65 +291,6 @@ def _setup(simulator: Simulator, plugins: Plugins) -> str:
 
 def _with_batch(design: Design, batch: int) -> Design:
     return replace(design, agent=replace(design.agent, batch=batch))
-
-
-def _segment(
-    ledger: Ledger,
-    design: Design,
-    batched: Design,
-    contents: list[str],
-    evaluator: Evaluator,
-    resume: bool,
-) -> tuple[Segment, list[StoredTrial]]:
-    """The segment to go on with, or a new one; and the trials its agent hears beforehand.
-
-    `batched` is `design` with the batch it would begin with now: where none was asked for, a run
-    that was begun goes on with its own, whatever the jobs are today.
-    """
-    simulator = f"{design.simulator.name} {evaluator.version}"
-    # a larger budget goes on with the same trials, so it is no other recipe
-    # and another version may ask for other sizings, which must not be mixed with these
-    mode = [evaluator.mode] if evaluator.mode else []
-    contents = [*contents, *([evaluator.setup] if evaluator.setup else [])]
-    recipe = design_hash(_without_limits(design), [*contents, simulator, *mode, __version__])
-    circuit = circuit_hash(design, [*contents, simulator])
-    known = ledger.segments()
-    if resume and known and known[-1].recipe.partition("+")[0] == recipe:
-        return known[-1], _trials_of(ledger, known[-1].recipe)
-    others = [s.id for s in known if s.circuit == circuit] if resume else []
-    if others:
-        # with their counts: a segment that grows later has taught this one no more than it held
-        heard = [f"{number}:{len(ledger.trials(number))}" for number in others]
-        recipe = f"{recipe}+{','.join(heard)}"
-    same = [segment for segment in known if segment.recipe == recipe]
-    if same:
-        return same[-1], _trials_of(ledger, recipe)
-    new = Segment(
-        0,
-        recipe,
-        circuit,
-        dump(batched),
-        design.agent.name,
-        design.agent.seed,
-        simulator,
-        time.time(),
-    )
-    return ledger.begin(new), _trials_of(ledger, recipe)
-
-
-def _trials_of(ledger: Ledger, recipe: str) -> list[StoredTrial]:
-    """Trials that a resumed recipe has learned from: `4f..2a+1:37` from 37 of segment 1."""
-    learned: list[StoredTrial] = []
-    for part in filter(None, recipe.partition("+")[2].split(",")):
-        segment, _, count = part.partition(":")
-        learned += ledger.trials(int(segment))[: int(count) if count else None]
-    return learned
-
-
-def _without_limits(design: Design) -> Design:
-    agent = replace(design.agent, budget=1, seconds=None)
-    simulator = replace(design.simulator, licences=0)
-    return replace(design, agent=agent, simulator=simulator, description="")
 
 
 def _check_choices(

@@ -28,6 +28,7 @@ from m3eda.simulate.failures import SystematicFailure
 from m3eda.simulate.trial import CornerResult, Trial, score
 from m3eda.simulate.types import State
 
+LEARNT = "learned.npz"
 REPEATS_ALLOWED = 100
 """Known points an agent may ask for in a row before the run ends."""
 
@@ -349,3 +350,8 @@ def _inside(design: Design, sizing: Sizing) -> bool:
 def run_directory(design: Design) -> Path:
     """Where a run is kept unless the user names another place: runs/<design> beside the file."""
     return design.path.parent / "runs" / design.name
+
+
+def learnt_file(design: Design) -> Path:
+    """Where `m3eda learn` keeps what it has learnt of a design: in its run folder."""
+    return run_directory(design) / LEARNT

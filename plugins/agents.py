@@ -10,6 +10,7 @@ from m3eda.hookspecs import hookimpl
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
 
     from m3eda.agents.types import Agent, AgentFactory
     from m3eda.design.types import Design
@@ -40,7 +41,32 @@ class _Lazy:
         return agent
 
 
+class _Learnt(_Lazy):
+    """One that goes by what `m3eda learn` has learnt of the design's circuit, where it has.
+
+    That is of `design` or, for `m3`, what the option `policy` names.
+    """
+
+    def files(self, design: Design) -> list[Path]:
+        """What decides its proposals besides the design."""
+        from m3eda.loop import learnt_file
+
+        named = design.agent.options.get("policy", "own") if design.agent.name == "m3" else "own"
+        path = learnt_file(design) if named == "own" else design.path.parent / str(named)
+        return [path] if path.is_file() else []
+
+
+class _Auto(_Learnt):
+    """`m3` where the design's circuit has been learnt, `auto` itself elsewhere."""
+
+    def __call__(self, design: Design, seed: int, options: Mapping[str, Any]) -> Agent:
+        if not options and self.files(design):
+            return _Lazy(BUILT_IN["m3"])(design, seed, {})
+        return super().__call__(design, seed, options)
+
+
 @hookimpl
 def register_agents(register: Callable[[str, AgentFactory], None]) -> None:
+    kinds = {"auto": _Auto, "m3": _Learnt}
     for name, where in BUILT_IN.items():
-        register(name, _Lazy(where))
+        register(name, kinds.get(name, _Lazy)(where))

@@ -15,8 +15,10 @@ from m3eda.agents.auto import Auto
 from m3eda.design.space import Space
 from m3eda.errors import DesignError, SimulatorBroken, StorageError
 from m3eda.flow import Project
+from m3eda.ledger import Ledger
+from m3eda.loop import learnt_file
 from m3eda.policy.agent import M3
-from m3eda.policy.known import circuit_of, learnt_file, translated
+from m3eda.policy.known import circuit_of, translated
 from m3eda.policy.response import Response, Scale, inputs, read_response, write_response
 from tests.helpers import hide_module, m3eda, only_line
 from tests.learning_samples import CLOSED, DESIGN, write_filter
@@ -142,6 +144,23 @@ def test_seconds_end_it_and_less_time_means_fewer_simulations(tmp_path):
     assert 500 <= facts["simulations"] < 20_000
     assert facts["by_time"]
     assert facts["seconds_simulating"] < 10.0
+
+
+def test_auto_goes_by_what_was_learnt_which_is_part_of_the_recipe(learnt, tmp_path):
+    path = nominal_filter(tmp_path)
+    assert Project.load(path).agent_files() == []
+    first = library.size(path, run_dir=tmp_path / "run")
+    kept = given_to(path, learnt)
+    assert Project.load(path).agent_files() == [kept]
+    assert Project.load(path, agent="cma").agent_files() == []
+    second = library.size(path, run_dir=tmp_path / "run")
+    agent = Project.load(path).agent(Project.load(path).design)
+    assert "known circuit" in agent.describe()
+    assert len(second.trials) <= len(first.trials)
+    with Ledger(tmp_path / "run", read_only=True) as ledger:
+        assert len(ledger.segments()) == 2, "one that has learnt is another run"
+    again = library.size(path, run_dir=tmp_path / "run")
+    assert [t.sizing for t in again.trials] == [t.sizing for t in second.trials]
 
 
 def test_changed_specs_and_ranges_are_known_and_a_changed_circuit_is_new(learnt, tmp_path):

@@ -67,4 +67,7 @@ class Remarking(Protocol):
 
 
 class AgentFactory(Protocol):
+    """It may have `files(design)` besides: paths of files that decide what its agent asks, so that
+    a run with others is another run."""
+
     def __call__(self, design: Design, seed: int, options: Mapping[str, Any]) -> Agent: ...

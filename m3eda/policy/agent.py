@@ -23,7 +23,8 @@ from m3eda.agents.outputs import Output, outputs
 from m3eda.design.space import FloatArray, Space
 from m3eda.design.types import Design, Sizing
 from m3eda.errors import DesignError, Mistake
-from m3eda.policy.known import learnt_file, same_circuit, translated
+from m3eda.loop import learnt_file
+from m3eda.policy.known import same_circuit, translated
 from m3eda.policy.response import Response, read_response
 from m3eda.simulate.trial import Trial
 

@@ -1,25 +1,16 @@
-"""Whether networks know a circuit: where they are kept, what they have learnt, its parameters."""
+"""Whether networks know a circuit: what they have learnt, and its parameters."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 
 from m3eda.design.ranges import FloatArray, Ranges
 from m3eda.design.snapshot import circuit_hash
 from m3eda.design.space import Axis
 from m3eda.design.types import Design
 from m3eda.flow import Project
-from m3eda.loop import run_directory
 from m3eda.policy.response import Response
 from m3eda.simulate.files import content_hash
-
-LEARNT = "learned.npz"
-
-
-def learnt_file(design: Design) -> Path:
-    """Where `m3eda learn` keeps what it has learnt of a design: in its run folder."""
-    return run_directory(design) / LEARNT
 
 
 def circuit_of(project: Project) -> str:
