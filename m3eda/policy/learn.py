@@ -163,12 +163,7 @@ def _simulated(project: Project, folder: Path, options: LearnOptions) -> dict[Sa
         made = _Making(project, folder / POINTS, options, display.heard)
         if options.seconds is None:
             return made.up_to(options.simulations)
-        began = time.perf_counter()
-        made.up_to(FIRST)
-        spent = time.perf_counter() - began
-        share = SIMULATING * options.seconds
-        more = int(FIRST * max(share - spent, 0.0) / max(spent, 1e-9))
-        return made.up_to(min(FIRST + more, max(options.simulations, FIRST)))
+        return made.within(SIMULATING * options.seconds, max(options.simulations, FIRST))
 
 
 @dataclass
@@ -179,6 +174,16 @@ class _Making:
     folder: Path
     options: LearnOptions
     heard: Callable[[int, int, int], None]
+    simulating: float = 0.0
+    """Seconds between the first and the last point of each dataset: workers were started before."""
+
+    def within(self, seconds: float, most: int) -> dict[Sampling, int]:
+        """As many points as fit into `seconds`, `FIRST` at least and `most` at most."""
+        began, count = time.perf_counter(), FIRST
+        counts = self.up_to(count)
+        left = seconds - (time.perf_counter() - began)
+        more = int(count * left / max(self.simulating, 1e-9))
+        return self.up_to(min(count + more, most)) if more > 0 and count < most else counts
 
     def up_to(self, count: int) -> dict[Sampling, int]:
         """`count` points in all; those of each sampling."""
@@ -188,11 +193,17 @@ class _Making:
             counts[sampling] = own = (count + place) // len(SAMPLINGS)
             plan = Plan(own, self.options.seed, sampling)
 
-            def told(done: int, total: int, lost: int, before: int = before) -> None:
+            seen: list[float] = []
+
+            def told(
+                done: int, total: int, lost: int, before: int = before, seen: list[float] = seen
+            ) -> None:
+                seen.append(time.perf_counter())
                 self.heard(before + done, count, lost)
 
             execution = Execution(jobs=self.options.jobs)
             make_dataset(self.project, self.folder / sampling, plan, execution, told)
+            self.simulating += seen[-1] - seen[min(1, len(seen) - 1)]
             before += own
         return counts
 
