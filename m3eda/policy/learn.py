@@ -240,7 +240,7 @@ def _text(project: Project, response: Response, path: Path) -> str:
     lines = [f"{title}: learnt from {count} simulations ({took}): {path}"]
     for name, scale, error in zip(response.measures, response.scales, response.errors, strict=True):
         lines.append(f"  {name}: nine in ten within {_width(scale, error)}")
-    lines.append("size it with `--agent m3`")
+    lines.append("`m3eda size` goes by it from now on")
     return "\n".join(lines) + "\n"
 
 
