@@ -137,6 +137,20 @@ def test_the_same_command_goes_on_and_then_finds_all_done(tmp_path, monkeypatch)
         assert np.array_equal(array, again.weights[name]), "the same seed gives the same networks"
 
 
+def test_a_changed_circuit_is_learnt_anew_beside_the_old(tmp_path):
+    path = nominal_filter(tmp_path)
+    learn(path, 100)
+    first = response_of(path).facts
+    old = path.read_text()
+    path.write_text(old.replace("cload: 1n}", "cload: 2n}"))
+    learn(path, 100)
+    assert response_of(path).facts["circuit"] != first["circuit"]
+    path.write_text(old.replace("max: 20n", "max: 5n"))
+    learn(path, 100)
+    assert response_of(path).facts["parameters"] != first["parameters"]
+    assert len(list((tmp_path / "runs" / "filter" / "learning").iterdir())) == 3
+
+
 def test_seconds_end_it_and_less_time_means_fewer_simulations(tmp_path):
     path = nominal_filter(tmp_path)
     learn(path, 20_000, seconds=2.0)
@@ -204,9 +218,11 @@ def test_from_some_trials_on_gaussian_processes_help_and_then_take_over(learnt):
     assert len(result.trials) == 12
     assert len({json.dumps(t.sizing, sort_keys=True) for t in result.trials}) == 12
     agent = M3(hard, 1, options)
-    agent.tell(result.trials[:7])
-    assert agent.relying
-    agent.tell(result.trials[7:])
+    agent.tell(result.trials)  # of before: they correct the networks, and do not use them up
+    for _ in range(7):
+        agent.ask(1)
+        assert agent.relying
+    agent.ask(1)
     assert "8 trials by networks led nowhere" in agent.describe()
 
 

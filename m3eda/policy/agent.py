@@ -59,7 +59,9 @@ class M3:
         self._begin(design)
 
     def _begin(self, design: Design) -> None:
-        self._design, self._history = design, History(design, self._seed)
+        self._history = History(design, self._seed)
+        self._asked = 0
+        """Sizings asked for since these specs were given."""
         rows = outputs(design)
         self._beliefs: Beliefs | None = None
         response = self._response
@@ -69,22 +71,27 @@ class M3:
     @property
     def relying(self) -> bool:
         """True while the networks propose."""
-        return self._beliefs is not None and len(self._history.trials) < self._patience
+        return self._beliefs is not None and self._asked < self._patience
 
     def ask(self, n: int) -> list[Sizing]:
+        asked = self._proposals(max(n, 1)) if self._is_turn_of_networks() else []
+        asked = asked or self._search.ask(n)
+        self._asked += len(asked)
+        return asked
+
+    def _is_turn_of_networks(self) -> bool:
+        return self.relying and (self._asked < self._alone or (self._asked - self._alone) % 2 == 1)
+
+    def _proposals(self, n: int) -> list[Sizing]:
+        """The likeliest new sizings, at most `n`; none where there is none left."""
         history = self._history
-        count = len(history.trials)
-        turn = count >= self._alone and (count - self._alone) % 2 == 0
-        if not self.relying or self._beliefs is None or history.exhausted or turn:
-            return self._search.ask(n)
+        if self._beliefs is None or history.exhausted:
+            return []
         search = Search(history.space, history.rng(1))
         search.wide, search.near, search.generations = 600, 900, 10
         search.elite = max(24, 4 * n)
         found, _ = search.best(self._beliefs, self._beliefs.anchors(history))
-        fresh = history.new_of(found)[: max(n, 1)]
-        if not len(fresh):
-            return self._search.ask(n)
-        return history.propose(fresh)
+        return history.propose(history.new_of(found)[:n])
 
     def tell(self, trials: Sequence[Trial]) -> None:
         taken = self._history.tell(trials)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -77,7 +77,7 @@ def fit_response(
                      *single, facts)  # fmt: skip
     missed = np.abs(found.answer(x[held], measures).mean - goals[held])
     errors = [_error(column[np.isfinite(column)]) for column in missed.T]
-    return Response(*(*_fields(found)[:3], np.array(errors), *_fields(found)[4:]))
+    return replace(found, errors=np.array(errors))
 
 
 def make_weights(
@@ -159,7 +159,3 @@ def _scale(values: FloatArray) -> Scale:
 
 def _error(missed: FloatArray) -> float:
     return max(float(np.percentile(missed, DECIDING)), LEAST_ERROR) if len(missed) else 1.0
-
-
-def _fields(response: Response) -> tuple[Any, ...]:
-    return tuple(vars(response).values())

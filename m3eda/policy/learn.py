@@ -6,12 +6,13 @@ whatever stops it; the networks to a file beside them, which the agent `m3` read
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
 import os
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from importlib.util import find_spec
 from pathlib import Path
@@ -25,6 +26,7 @@ from m3eda.design.space import Space
 from m3eda.errors import DesignError, ExitCode, M3edaError, Mistake, PluginError, StorageError
 from m3eda.flow import Execution, Project
 from m3eda.learning.dataset import Plan, make_dataset
+from m3eda.learning.manifest import parameter_words
 from m3eda.learning.reader import Dataset
 from m3eda.learning.sampling import Sampling
 from m3eda.loop import LEARNT, run_directory
@@ -36,7 +38,7 @@ from m3eda.report.screen import emit
 from m3eda.report.text import duration
 
 POINTS = "learning"
-"""Folder of the datasets, below that of the run."""
+"""Folder of the datasets below that of the run; in it one for each circuit, ranges and seed."""
 SAMPLINGS: tuple[Sampling, ...] = ("sobol", "log")
 """Half of the points each: small values are as frequent as large ones in the second."""
 SIMULATIONS = 20_000
@@ -95,9 +97,10 @@ def learn_command(project: Project, options: LearnOptions) -> ExitCode:
         raise PluginError("m3eda learn needs torch: pip install 'm3eda[m3]'")
     folder = options.run_dir or run_directory(project.design)
     path, wanted = folder / LEARNT, _wanted(project, options)
+    points = folder / POINTS / _key(wanted)
     found = None if options.fresh or options.seconds else _kept(path, wanted)
     if found is None:
-        found = _learn(project, folder, wanted, options)
+        found = _learn(project, points, wanted, options)
         write_response(path, found)
     if options.as_json:
         emit(sys.stdout, json.dumps(_json(found, path), indent=2) + "\n")
@@ -111,11 +114,17 @@ def _wanted(project: Project, options: LearnOptions) -> dict[str, Any]:
     design = project.design
     return {
         "circuit": circuit_of(project),
-        "parameters": {p.name: [p.minimum, p.maximum, p.scale] for p in design.free},
+        "parameters": {p.name: parameter_words(p) for p in design.free},
         "simulations": options.simulations,
         "seed": options.seed,
         "m3eda": __version__,
     }
+
+
+def _key(wanted: Mapping[str, Any]) -> str:
+    """A name for what decides the points."""
+    deciding = {key: wanted[key] for key in ("circuit", "parameters", "seed")}
+    return hashlib.sha256(json.dumps(deciding).encode()).hexdigest()[:8]
 
 
 def _kept(path: Path, wanted: dict[str, Any]) -> Response | None:
@@ -160,7 +169,7 @@ def _simulated(project: Project, folder: Path, options: LearnOptions) -> dict[Sa
     """Simulate; the points of each sampling."""
     display = PointsDisplay(project.design.name, sys.stderr, os.environ, options.quiet)
     with display:
-        made = _Making(project, folder / POINTS, options, display.heard)
+        made = _Making(project, folder, options, display.heard)
         if options.seconds is None:
             return made.up_to(options.simulations)
         return made.within(SIMULATING * options.seconds, max(options.simulations, FIRST))
@@ -213,7 +222,7 @@ def _points(
 ) -> tuple[FloatArray, FloatArray, tuple[str, ...]]:
     """Unit points, shape (n, d), measures, (n, m), and their names. Raises DesignError where too
     few points have a value of a measure that has a spec."""
-    parts = [(Dataset(folder / POINTS / name), count) for name, count in counts.items() if count]
+    parts = [(Dataset(folder / name), count) for name, count in counts.items() if count]
     measures = parts[0][0].measures
     wholes = [(dataset.whole(), count) for dataset, count in parts]
     x = np.concatenate([whole.x[:count] for whole, count in wholes])
