@@ -62,6 +62,8 @@ class M3:
         self._history = History(design, self._seed)
         self._asked = 0
         """Sizings asked for since these specs were given."""
+        self._late = 0
+        """Times asked since the networks are not alone any more."""
         rows = outputs(design)
         self._beliefs: Beliefs | None = None
         response = self._response
@@ -76,11 +78,12 @@ class M3:
     def ask(self, n: int) -> list[Sizing]:
         asked = self._proposals(max(n, 1)) if self._is_turn_of_networks() else []
         asked = asked or self._search.ask(n)
+        self._late += self._asked >= self._alone
         self._asked += len(asked)
         return asked
 
     def _is_turn_of_networks(self) -> bool:
-        return self.relying and (self._asked < self._alone or (self._asked - self._alone) % 2 == 1)
+        return self.relying and (self._asked < self._alone or self._late % 2 == 1)
 
     def _proposals(self, n: int) -> list[Sizing]:
         """The likeliest new sizings, at most `n`; none where there is none left."""
