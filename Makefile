@@ -15,7 +15,7 @@ EXTRAS ?=
 .PHONY: help size test install develop learning simulator check lint types docs bench-agents bench-spaces \
         bench-objectives bench-engine bench-time bench-ngspice bench-proposals bench-technology \
         bench-measures bench-simulators bench-library bench-dataset bench-paper library-targets \
-        bench-targets bench-learn bench-m3 bench-training bench-trust-region \
+        bench-targets pretrain pretrain-smoke bench-pretrained bench-learn bench-m3 bench-training bench-trust-region \
         bench-smallest wheel clean
 
 help:  ## list the targets
@@ -79,13 +79,22 @@ bench-measures: $(DEVELOPED)  ## what a coarse frequency grid costs a measure
 	$(BIN)/python -m bench.measure_accuracy $(ARGS)
 
 bench-library: $(DEVELOPED) simulator  ## the circuit library: rates, hardness of targets, agents (hours; resumes)
-	$(BIN)/python -m bench.library --agents auto,cma $(ARGS)
+	$(BIN)/python -m bench.library --agents search,cma $(ARGS)
 
 bench-dataset: $(DEVELOPED) simulator  ## points a second of `m3eda dataset` beside the engine alone
 	$(BIN)/python -m bench.dataset $(ARGS)
 
 bench-paper: $(DEVELOPED) simulator  ## the ranges that the M3 paper gives, beside what can be reached
 	$(BIN)/python -m bench.paper_ranges $(ARGS)
+
+pretrain: $(LEARNING) simulator  ## the networks that come with m3eda, from nothing (hours; resumes)
+	$(BIN)/python -m bench.pretrain $(ARGS)
+
+pretrain-smoke: $(LEARNING) simulator  ## the same at its smallest size
+	$(BIN)/python -m bench.pretrain --smallest
+
+bench-pretrained: $(DEVELOPED) simulator  ## what those networks are worth beside the search (resumes)
+	$(BIN)/python -m bench.pretrained $(ARGS)
 
 bench-learn: $(LEARNING) simulator  ## simulations a target once a circuit has been learnt
 	$(BIN)/python -m bench.learn $(ARGS)
@@ -106,7 +115,7 @@ bench-targets: $(DEVELOPED) simulator  ## make Pareto targets of a circuit anew
 	$(BIN)/python -m bench.make_targets $(ARGS)
 
 bench-smallest: $(LEARNING) simulator  ## every benchmark once at its smallest size
-	$(BIN)/python -m bench.agents --smallest --agents random,auto
+	$(BIN)/python -m bench.agents --smallest --agents random,search
 	$(BIN)/python -m bench.command_line --smallest
 	$(BIN)/python -m bench.ngspice_overhead --smallest
 	$(BIN)/python -m bench.proposal_time --smallest
@@ -124,6 +133,8 @@ bench-smallest: $(LEARNING) simulator  ## every benchmark once at its smallest s
 	$(BIN)/python -m bench.training --smallest
 	$(BIN)/python -m bench.m3_tables --smallest
 	$(BIN)/python -m bench.learn --smallest
+	$(BIN)/python -m bench.pretrain --smallest
+	$(BIN)/python -m bench.pretrained --smallest
 	$(BIN)/python -m bench.trust_region_table --smallest
 
 # a deck whose text changes needs a new recording: tests/fake_xyce.py

@@ -1,6 +1,6 @@
 """Compare agents: targets met within a budget of simulations, and what they cost.
 
-    python -m bench.agents --agents random,cma,trust-region,auto --lists autockt_pareto --seeds 3
+    python -m bench.agents --agents random,cma,trust-region,search --lists autockt_pareto --seeds 3
 
 All agents see the same circuits, targets and seeds. A simulation is one distinct sizing; a target
 is met when every spec holds, without tolerance. ERT is all simulations spent over targets met. Each
@@ -31,7 +31,7 @@ from m3eda.plugins import Plugins
 from m3eda.simulate.trial import Trial
 
 AGENTS = ["random", "cma", "differential-evolution", "trust-region", "extra-trees", "turbo", "bo",
-          "auto"]  # fmt: skip
+          "search"]  # fmt: skip
 RESULTS = Path(__file__).resolve().parent / "results"
 _ASKED_PER_SIMULATION = 4
 """An agent that keeps proposing points it already knows is stopped."""

@@ -1,7 +1,7 @@
 """The circuit library measured: a row a circuit and technology.
 
     python -m bench.library                                  # every calibrated list
-    python -m bench.library --agents auto,cma --targets 10   # and sizings (hours; resumes)
+    python -m bench.library --agents search,cma --targets 10   # and sizings (hours; resumes)
 
 Simulations a second and the share of simulations that fail are those of random sizings, simulated
 here. The best single sizing and the thousand random ones are those of the calibration: the share of
@@ -76,11 +76,13 @@ class Runs:
             self.rows = json.loads(path.read_text(encoding="utf-8"))
 
     def sized(
-        self, circuit: Circuit, targets: TargetList, number: int, agent: str, budget: int
-    ) -> dict[str, Any]:
-        """One sizing: `met`, `simulations`, `seconds`; run where it is not kept."""
+        self, circuit: Circuit, targets: TargetList, number: int, agent: str, budget: int,
+        note: str = "",
+    ) -> dict[str, Any]:  # fmt: skip
+        """One sizing: `met`, `simulations`, `seconds`; run where it is not kept. `note` stands in
+        for the agent's name where that does not say enough."""
         limits = targets.limits(number)
-        key = json.dumps([circuit.name, targets.technology, limits, agent, budget])
+        key = json.dumps([circuit.name, targets.technology, limits, note or agent, budget])
         if key not in self.rows:
             project = open_circuit(circuit, targets.technology, limits)
             begun = time.perf_counter()

@@ -1,6 +1,6 @@
 """Compare rules of demanding better objective values: one objective, and a Pareto front of two.
 
-    python -m bench.objectives --problems closed_form,closed_form_front --agents random,auto
+    python -m bench.objectives --problems closed_form,closed_form_front --agents random,search
 
 `closed_form` is a Miller op amp by the square law, `autockt_opamp` and `folded_cascode` run on
 ngspice. With one objective the figure is the simulations until the best known value is reached
@@ -280,7 +280,7 @@ def table(rows: Sequence[Row]) -> str:
 def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--problems", default="closed_form,closed_form_front")
-    parser.add_argument("--agents", default="random,cma,auto")
+    parser.add_argument("--agents", default="random,cma,search")
     parser.add_argument("--rules", default="old,new")
     parser.add_argument("--budget", type=int, default=100)
     parser.add_argument("--seeds", type=int, default=3)

@@ -1,6 +1,6 @@
 """Compare agents on circuit-like test spaces without a simulator: how each copes, and in what time.
 
-    python -m bench.spaces --agents 'random;cma;bo;auto' --spaces seven,sixty --targets 6
+    python -m bench.spaces --agents 'random;cma;bo;search' --spaces seven,sixty --targets 6
 
 The spaces are those of `bench/synthetic.py`: few and many parameters, numerical noise, jumps, a
 circuit that seldom works, words and E24 values. Wall time to a target met is given for assumed
@@ -94,7 +94,7 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument(
         "--agents",
         type=bench.words,
-        default=["random", "cma", "bo", "auto"],
+        default=["random", "cma", "bo", "search"],
         help="names by comma; by semicolon where options follow: 'cma:population=8;random'",
     )
     parser.add_argument("--spaces", type=lambda text: text.split(","), default=list(KINDS))

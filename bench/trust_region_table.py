@@ -49,7 +49,7 @@ PAPER: Mapping[str, tuple[str, str]] = {
     "ppo": ("40 %", "31503"),
     "trpo": ("20 %", "16350"),
     "trust-region": ("100 %", "36"),
-    "auto": ("", ""),
+    "search": ("", ""),
 }
 """Method -> success rate and mean simulations that the paper gives: Table I."""
 CHUNK = 1000

@@ -117,6 +117,7 @@ def cli() -> None:
 @click.option("--stream", is_flag=True, help="Print each trial, then the result, as JSON lines.")
 @click.option("-q", "--quiet", is_flag=True, help="Print nothing but errors.")
 @click.option("-v", "--verbose", is_flag=True, help="Tell where the time went.")
+@click.option("--explain", is_flag=True, help="Tell what the agent foretold of each sizing.")
 @click.option("--depfile", type=FILE, help="Write what the result depends on, for make.")
 @click.option("-n", "--dry-run", is_flag=True, help="Print the decks and the cost; run nothing.")
 def size(design: Path, dry_run: bool, as_json: bool, **options: Any) -> ExitCode:

@@ -40,6 +40,7 @@ class SizeOptions:
     stream: bool = False
     quiet: bool = False
     verbose: bool = False
+    explain: bool = False
     depfile: Path | None = None
 
     @property
@@ -152,6 +153,11 @@ def _heard(
     display.update(trial, tally.best, replayed=replayed)
     for line in prepared.project.plugins.trial_finished(prepared.run.design, trial):
         display.note(line)
+    if options.explain:
+        from m3eda.report.foretold import foretold_lines
+
+        for line in foretold_lines(prepared.run.design, trial, prepared.run.foretold(trial.sizing)):
+            display.note(line)
     if options.stream:
         from m3eda.report.text import trial_json
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field, replace
 from enum import Enum
 from pathlib import Path
 
-from m3eda.agents.guard import allowed, remark, retargeted
+from m3eda.agents.guard import allowed, foretold, remark, retargeted
 from m3eda.agents.types import Agent
 from m3eda.design.space import Space
 from m3eda.design.ties import complete
@@ -89,6 +89,10 @@ class Run:
     def said(self, method: str) -> str:
         """What the agent says by its `describe` or `doubt`; empty where it has none."""
         return remark(self.agent, method) if self.agent is not None else ""
+
+    def foretold(self, sizing: Sizing) -> Mapping[str, tuple[float, float, float]]:
+        """What the agent believes of a sizing that it was not told yet; empty where nothing."""
+        return foretold(self.agent, sizing) if self.agent is not None else {}
 
 
 def size(run: Run) -> Generator[Trial, Command | None, End]:

@@ -23,10 +23,18 @@ BUILT_IN = {
     "extra-trees": "m3eda.agents.extra_trees:ExtraTrees",
     "m3": "m3eda.policy.agent:M3",
     "random": "m3eda.agents.random:Random",
+    "search": "m3eda.agents.auto:Auto",
     "trust-region": "m3eda.agents.trust_region:TrustRegion",
     "turbo": "m3eda.agents.turbo:Turbo",
 }
 """Name -> where its class is."""
+FILES_OF = "m3eda.policy.known:files_of"
+"""Where it is asked which networks know a circuit."""
+
+
+def _named(where: str) -> Any:
+    module, name = where.split(":")
+    return getattr(import_module(module), name)
 
 
 class _Lazy:
@@ -36,28 +44,26 @@ class _Lazy:
         self._where = where
 
     def __call__(self, design: Design, seed: int, options: Mapping[str, Any]) -> Agent:
-        module, name = self._where.split(":")
-        agent: Agent = getattr(import_module(module), name)(design, seed, options)
+        agent: Agent = _named(self._where)(design, seed, options)
         return agent
 
 
-class _Learnt(_Lazy):
-    """One that goes by what `m3eda learn` has learnt of the design's circuit, where it has.
+class _Knowing(_Lazy):
+    """One that goes by networks that know the design's circuit, where there are any.
 
-    That is of `design` or, for `m3`, what the option `policy` names.
+    Those that `m3eda learn` made of it, or those that come with m3eda; for `m3`, what the option
+    `policy` names.
     """
 
     def files(self, design: Design) -> list[Path]:
         """What decides its proposals besides the design."""
-        from m3eda.loop import learnt_file
-
-        named = design.agent.options.get("policy", "own") if design.agent.name == "m3" else "own"
-        path = learnt_file(design) if named == "own" else design.path.parent / str(named)
-        return [path] if path.is_file() else []
+        options = design.agent.options if design.agent.name == "m3" else {}
+        found: list[Path] = _named(FILES_OF)(design, str(options.get("policy", "own")))
+        return found
 
 
-class _Auto(_Learnt):
-    """`m3` where the design's circuit has been learnt, `auto` itself elsewhere."""
+class _Auto(_Knowing):
+    """`m3` where networks know the design's circuit, `search` elsewhere."""
 
     def __call__(self, design: Design, seed: int, options: Mapping[str, Any]) -> Agent:
         if not options and self.files(design):
@@ -67,6 +73,6 @@ class _Auto(_Learnt):
 
 @hookimpl
 def register_agents(register: Callable[[str, AgentFactory], None]) -> None:
-    kinds = {"auto": _Auto, "m3": _Learnt}
+    kinds = {"auto": _Auto, "m3": _Knowing}
     for name, where in BUILT_IN.items():
         register(name, kinds.get(name, _Lazy)(where))

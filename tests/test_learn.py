@@ -19,7 +19,14 @@ from m3eda.ledger import Ledger
 from m3eda.loop import learnt_file
 from m3eda.policy.agent import M3
 from m3eda.policy.known import circuit_of, translated
-from m3eda.policy.response import Response, Scale, inputs, read_response, write_response
+from m3eda.policy.response import (
+    Response,
+    Scale,
+    answers_of,
+    inputs,
+    read_response,
+    write_response,
+)
 from tests.helpers import hide_module, m3eda, only_line
 from tests.learning_samples import CLOSED, DESIGN, write_filter
 
@@ -106,7 +113,7 @@ def test_numpy_answers_as_torch_does(learnt):
     weights = {name: torch.from_numpy(array) for name, array in response.weights.items()}
     count = weights["first.weight"].shape[0]
     expected = outputs_of(weights, given.expand(count, *given.shape)).numpy()
-    assert np.allclose(response._outputs(given.numpy()), expected, atol=1e-5)
+    assert np.allclose(answers_of(response.weights, given.numpy()), expected, atol=1e-5)
 
 
 def test_the_same_command_goes_on_and_then_finds_all_done(tmp_path, monkeypatch):

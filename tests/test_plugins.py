@@ -341,7 +341,7 @@ def test_names_restrict_entry_points_and_files_are_added(rc, monkeypatch, site):
     monkeypatch.chdir(rc)
     for value, simulators, agents in (
         ("good, mine.py", {"good", "mine"}, 0),
-        ("agents,mine.py", {"mine"}, 9),
+        ("agents,mine.py", {"mine"}, 10),
         ("", set(), 0),
     ):
         monkeypatch.setenv("M3EDA_PLUGINS", value)

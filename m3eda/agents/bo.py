@@ -142,7 +142,7 @@ class Bo:
         history = self._history
         if not history.trials or history.exhausted:
             return history.draw(n)
-        with _one_thread():
+        with one_thread():
             return self._likeliest(n)
 
     def _likeliest(self, n: int) -> FloatArray:
@@ -259,6 +259,6 @@ def _pools() -> Any:
     return ThreadpoolController()
 
 
-def _one_thread() -> Any:
+def one_thread() -> Any:
     """BLAS threads spin while simulators need the cores: up to a hundredfold slower than one."""
     return _pools().limit(limits=1, user_api="blas")

@@ -88,6 +88,10 @@ class GuardedAgent:
         """Why the agent thinks the specs out of reach; empty where it does not."""
         return remark(self._agent, "doubt")
 
+    def foretell(self, sizing: Sizing) -> Mapping[str, tuple[float, float, float]]:
+        """What the agent believes of a sizing; empty where it does not say."""
+        return foretold(self._agent, sizing)
+
     def _check(self, sizing: Mapping[str, Any]) -> None:
         if sizing.keys() != self._free.keys():
             given = ", ".join(map(str, sizing)) or "nothing"
@@ -104,6 +108,15 @@ class GuardedAgent:
 def retargeted(agent: Agent, design: Design, trials: Sequence[Trial]) -> bool:
     """Give `agent` other specs and its trials scored anew; False where it cannot take them."""
     return isinstance(agent, Retargetable) and agent.retarget(design, trials) is True
+
+
+def foretold(agent: Agent, sizing: Sizing) -> Mapping[str, tuple[float, float, float]]:
+    """What `agent` says by its optional `foretell`; a remark is worth no failed run."""
+    try:
+        said = agent.foretell(sizing)  # type: ignore[attr-defined]
+        return {str(name): (float(a), float(b), float(c)) for name, (a, b, c) in said.items()}
+    except Exception:  # noqa: BLE001  it has none, or a stranger's code raised
+        return {}
 
 
 def remark(agent: Agent, method: str) -> str:

@@ -66,6 +66,15 @@ class Remarking(Protocol):
         ...
 
 
+class Foretelling(Protocol):
+    """What an agent may have besides: what it believes a sizing to give, before it is told."""
+
+    def foretell(self, sizing: Sizing) -> Mapping[str, tuple[float, float, float]]:
+        """Measure -> what is expected at worst, and the ends between which it is as often as not;
+        SI units. Empty where nothing is believed."""
+        ...
+
+
 class AgentFactory(Protocol):
     """It may have `files(design)` besides: paths of files that decide what its agent asks, so that
     a run with others is another run."""

@@ -75,7 +75,7 @@ class Sampler:
         points = self._sobol(block)
         if self._sampling == "log":
             for column, axis in enumerate(self.space.axes):
-                points[:, column] = _on_log_scale(axis, points[:, column])
+                points[:, column] = on_log_scale(axis, points[:, column])
         return points
 
     def _sobol(self, block: int) -> FloatArray:
@@ -93,7 +93,7 @@ class Sampler:
         return points
 
 
-def _on_log_scale(axis: Axis, x: FloatArray) -> FloatArray:
+def on_log_scale(axis: Axis, x: FloatArray) -> FloatArray:
     """Unit coordinates of values that are logarithmically uniform at unit coordinates `x`."""
     low, high = axis.parameter.minimum, axis.parameter.maximum
     if axis.choices or axis.parameter.scale == "log" or low is None or high is None:

@@ -7,9 +7,8 @@ specs, the best search from scratch goes on from what is known (`auto`).
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -17,25 +16,34 @@ import numpy as np
 from m3eda.agents import gp
 from m3eda.agents.acquisition import Search, log_interval
 from m3eda.agents.auto import Auto
+from m3eda.agents.bo import one_thread
 from m3eda.agents.history import History, take_options
 from m3eda.agents.options import whole
 from m3eda.agents.outputs import Output, outputs
+from m3eda.agents.surrogate import THOROUGH
 from m3eda.design.space import FloatArray, Space
 from m3eda.design.types import Design, Sizing
-from m3eda.errors import DesignError, Mistake
-from m3eda.loop import learnt_file
-from m3eda.policy.known import same_circuit, translated
-from m3eda.policy.response import Response, read_response
+from m3eda.policy.known import OWN, knowledge_of, translated
+from m3eda.policy.response import Answer, Networks
 from m3eda.simulate.trial import Trial
 
-OWN = "own"
 OPTIONS: Mapping[str, Any] = {"policy": OWN, "alone": 5, "patience": 30}
-"""policy: a file of `m3eda learn`, relative to the design; `own` is that of its run folder.
+"""policy: a file of `m3eda learn`, relative to the design; `own` is that of its run folder, else
+the networks that come with m3eda, where they know the circuit; `none` searches from scratch.
 alone: trials from which on every second proposal is that of `auto`, as networks may err alike all
 around. patience: trials after which networks that have not led to the specs are left."""
 ANCHORS = 48
 REACH = 0.15
 """How far a trial's correction reaches: length scale, in units of the root of the dimension."""
+HOPELESS, HOPELESS_FOR = 1e-8, 5
+"""Chance of the first proposal below which a target is called doubtful, once so many have failed:
+later chances grow, as each miss makes the networks less sure of themselves."""
+HARDLY = 2.0
+"""Of the logarithm of a probability."""
+QUARTILE = 0.6745
+"""Standard deviations of a normal number's quartiles."""
+FITTED = 4
+"""Trials from which on their reach is fitted."""
 CORRECTION = gp.Prior(noise=-7.0, points=4.0)
 
 
@@ -49,12 +57,14 @@ class M3:
 
     def __init__(
         self, design: Design, seed: int, options: Mapping[str, Any] | None = None,
-        response: Response | None = None,
+        networks: Networks | None = None,
     ) -> None:  # fmt: skip
         chosen = take_options("m3", options or {}, OPTIONS)
         self._alone, self._patience = whole(chosen, "alone"), whole(chosen, "patience")
         self._seed = seed
-        self._response = response or _response_of(design, str(chosen["policy"]))
+        known = None if networks else knowledge_of(design, str(chosen["policy"]))
+        self._networks = known.networks if known else networks
+        self._words = known.words if known else "networks that were given"
         self._search = Auto(design, seed, {})
         self._begin(design)
 
@@ -62,13 +72,15 @@ class M3:
         self._history = History(design, self._seed)
         self._asked = 0
         """Sizings asked for since these specs were given."""
+        self._outlook: list[tuple[float, str]] = []
+        """Of each first proposal of the networks: log of its chance, the measure most in doubt."""
         self._late = 0
         """Times asked since the networks are not alone any more."""
         rows = outputs(design)
         self._beliefs: Beliefs | None = None
-        response = self._response
-        if response is not None and all(row.measure in response.measures for row in rows):
-            self._beliefs = Beliefs(response, Space(design), rows)
+        networks = self._networks
+        if networks is not None and all(row.measure in networks.measures for row in rows):
+            self._beliefs = Beliefs(networks, Space(design), rows)
 
     @property
     def relying(self) -> bool:
@@ -90,11 +102,22 @@ class M3:
         history = self._history
         if self._beliefs is None or history.exhausted:
             return []
-        search = Search(history.space, history.rng(1))
+        with one_thread():
+            found, scores = self._found(self._beliefs, n)
+            self._outlook.append((float(scores[0]), self._beliefs.doubted(found[0])))
+        fresh = history.new_of(found)
+        if n > 1 and len(fresh):
+            keys = history.space.keys(found)
+            places = [keys.index(key) for key in history.space.keys(fresh)]
+            fresh = apart(fresh, scores[places], n)
+        return history.propose(fresh[:n])
+
+    def _found(self, beliefs: Beliefs, n: int) -> tuple[FloatArray, FloatArray]:
+        """The likeliest points, best first, and their scores."""
+        search = Search(self._history.space, self._history.rng(1))
         search.wide, search.near, search.generations = 600, 900, 10
         search.elite = max(24, 4 * n)
-        found, _ = search.best(self._beliefs, self._beliefs.anchors(history))
-        return history.propose(history.new_of(found)[:n])
+        return search.best(beliefs, beliefs.anchors(self._history))
 
     def tell(self, trials: Sequence[Trial]) -> None:
         taken = self._history.tell(trials)
@@ -110,19 +133,29 @@ class M3:
             self._beliefs.correct(taken)
         return self._search.retarget(design, trials)
 
+    def foretell(self, sizing: Sizing) -> dict[str, tuple[float, float, float]]:
+        """What is believed of a sizing: measure -> expected, and ends of its middle half."""
+        if self._beliefs is None:
+            return {}
+        return self._beliefs.of(self._history.space.unit(sizing))
+
     def describe(self) -> str:
         """What it does and why, in one line."""
-        if self._response is None:
+        if self._networks is None:
             return f"new circuit: {self._search.describe()} (`m3eda learn` would learn it)"
         if self._beliefs is None:
             return f"networks have not learnt every measure: {self._search.describe()}"
-        count = len(self._response.x)
         if self.relying:
-            return f"known circuit: networks that have learnt {count} simulations of it"
+            return self._words
         return f"{self._patience} trials by networks led nowhere: {self._search.describe()}"
 
     def doubt(self) -> str:
         """A word on a target that looks out of reach, else an empty string."""
+        if self._asked >= HOPELESS_FOR and self._outlook:
+            chance, name = self._outlook[0]
+            if chance < math.log(HOPELESS):
+                return (f"the networks gave their best sizing a chance of less than {HOPELESS:g} "
+                        f"to meet every spec, most of all {name}")  # fmt: skip
         return "" if self.relying else self._search.doubt()
 
 
@@ -138,18 +171,21 @@ class _Row:
 class Beliefs:
     """log P(every spec holds) at points of a design's space, shape (n, d)."""
 
-    def __init__(self, response: Response, space: Space, rows: Sequence[Output]) -> None:
-        self._response, self._space = response, space
+    def __init__(self, networks: Networks, space: Space, rows: Sequence[Output]) -> None:
+        self._networks, self._space = networks, space
         self._measures = [row.measure for row in rows]
-        places = [response.measures.index(name) for name in self._measures]
-        self._scales = [response.scales[k] for k in places]
+        places = [networks.measures.index(name) for name in self._measures]
+        self._scales = [networks.scales[k] for k in places]
         ends = [[float(scale.forward(np.array(end))) for end in (row.low, row.high)]
                 for row, scale in zip(rows, self._scales, strict=True)]  # fmt: skip
-        self._rows = [_Row(low, high, float(response.errors[k]))
+        self._rows = [_Row(low, high, float(networks.errors[k]))
                       for (low, high), k in zip(ends, places, strict=True)]  # fmt: skip
         self._points = np.empty((0, space.dimension))
-        self._missed = np.empty((0, len(rows)))
-        """What was simulated less what was answered, in units of each error; nan where no value."""
+        self._seen = np.empty((0, len(rows)))
+        """What was simulated, on the scales of the measures; nan where no value."""
+        self._fitted: dict[int, tuple[int, gp.Hyper]] = {}
+        networks.learn(self._points, self._seen, self._measures)
+        self._corrections: list[Correction | None] = [None] * len(rows)
 
     def correct(self, taken: Sequence[tuple[Trial, FloatArray]]) -> None:
         """Learn from trials and their points."""
@@ -158,76 +194,112 @@ class Beliefs:
         points = np.array([point for _, point in taken])
         values = np.array([[trial.worst.get(name, math.nan) for name in self._measures]
                            for trial, _ in taken])  # fmt: skip
-        mean = self._answer(points).mean
-        missed = [
-            (scale.forward(column) - said) / row.error
-            for scale, column, said, row in zip(
-                self._scales, values.T, mean.T, self._rows, strict=True
-            )
-        ]
+        on_scales = [scale.forward(column)
+                     for scale, column in zip(self._scales, values.T, strict=True)]  # fmt: skip
+        seen = np.stack(on_scales, axis=1)
         self._points = np.vstack([self._points, points])
-        rows = np.stack(missed, axis=1)
-        self._missed = np.vstack([self._missed, np.where(np.isfinite(rows), rows, np.nan)])
+        self._seen = np.vstack([self._seen, np.where(np.isfinite(seen), seen, np.nan)])
+        x = translated(self._points, self._space.axes, self._networks.axes)
+        self._networks.learn(x, self._seen, self._measures)
+        said = self._networks.answer(x, self._measures).mean
+        missed = (self._seen - said) / np.array([row.error for row in self._rows])
+        self._corrections = [self._corrected(k, column) for k, column in enumerate(missed.T)]
 
     def __call__(self, points: FloatArray, floor: float) -> FloatArray:
         answer = self._answer(points)
         total = answer.exists.sum(axis=1)
-        features = self._space.features(points)
-        for k, row in enumerate(self._rows):
-            shift, doubt = self._correction(k, features)
-            mean = answer.mean[:, k] + row.error * shift
-            deviation = np.hypot(row.error * doubt, answer.spread[:, k])
+        rows = self._expected(answer, self._space.features(points))
+        for (mean, deviation), row in zip(rows, self._rows, strict=True):
             total = total + log_interval(mean, deviation, row.low, row.high)
         return np.asarray(total)
 
+    def of(self, point: FloatArray) -> dict[str, tuple[float, float, float]]:
+        """Of a unit point, shape (d,): measure -> mean and ends of its middle half, SI units."""
+        found = {}
+        rows = self._expected(self._answer(point[None]), self._space.features(point[None]))
+        for name, scale, (mean, deviation) in zip(self._measures, self._scales, rows, strict=True):
+            ends = mean[0] + np.array([0.0, -QUARTILE, QUARTILE]) * deviation[0]
+            middle, low, high = scale.backward(ends).tolist()
+            found[name] = middle, low, high
+        return found
+
+    def doubted(self, point: FloatArray) -> str:
+        """The measure of a unit point, shape (d,), that is least likely to meet its spec."""
+        answer = self._answer(point[None])
+        rows = self._expected(answer, self._space.features(point[None]))
+        chances = [float(log_interval(mean, deviation, row.low, row.high)[0]) + float(exists)
+                   for (mean, deviation), row, exists in zip(rows, self._rows, answer.exists[0],
+                                                             strict=True)]  # fmt: skip
+        return self._measures[int(np.argmin(chances))]
+
+    def _expected(
+        self, answer: Answer, features: FloatArray
+    ) -> Iterator[tuple[FloatArray, FloatArray]]:
+        """Of each measure mean and deviation on its scale, each of shape (n,)."""
+        for k, row in enumerate(self._rows):
+            mean, deviation = answer.mean[:, k], np.hypot(row.error, answer.spread[:, k])
+            correction = self._corrections[k]
+            if correction is not None:
+                shift, doubt = correction.predict(features)
+                mean = mean + row.error * shift
+                deviation = np.hypot(row.error * doubt, answer.spread[:, k])
+            yield mean, deviation
+
     def anchors(self, history: History) -> FloatArray:
         """Good points to search around: of those learnt from and of the trials."""
-        response = self._response
-        places = [response.measures.index(name) for name in self._measures]
-        short = np.zeros(len(response.x))
-        for k, row, scale in zip(places, self._rows, self._scales, strict=True):
-            z = scale.forward(response.values[:, k].astype(float))
-            gap = np.maximum(np.maximum(row.low - z, z - row.high), 0.0)
-            short += np.where(np.isfinite(gap), np.minimum(gap, 10.0), 10.0)
-        best = np.argsort(short, kind="stable")[:ANCHORS]
-        known = translated(response.x[best].astype(float), response.axes, self._space.axes)
+        networks = self._networks
+        ends = [(row.low, row.high) for row in self._rows]
+        known = networks.good(ends, self._measures)[:ANCHORS]
+        known = translated(known, networks.axes, self._space.axes)
         order = np.argsort([-trial.reward for trial in history.trials], kind="stable")
         own = history.points[order[: ANCHORS // 4]]
         return self._space.snap(np.vstack([known, own]))
 
-    def _answer(self, points: FloatArray) -> Any:
-        x = translated(points, self._space.axes, self._response.axes)
-        return self._response.answer(x, self._measures)
+    def _answer(self, points: FloatArray) -> Answer:
+        x = translated(points, self._space.axes, self._networks.axes)
+        return self._networks.answer(x, self._measures)
 
-    def _correction(self, k: int, features: FloatArray) -> tuple[FloatArray, FloatArray]:
-        """Mean and deviation of what the networks miss at `features`, in units of the error."""
-        there = np.isfinite(self._missed[:, k])
-        if not there.any():
-            return np.zeros(len(features)), np.ones(len(features))
-        mixing = np.eye(features.shape[1]) / (REACH * math.sqrt(features.shape[1]))
-        hyper = gp.Hyper(mixing, math.exp(CORRECTION.noise))
-        given = self._space.features(self._points[there])
-        process = gp.GaussianProcess(given, self._missed[there, k], hyper, CORRECTION)
-        mean, deviation = process.predict(features)
-        return mean, deviation
-
-
-def _response_of(design: Design, policy: str) -> Response | None:
-    """What the networks of the design's own circuit have learnt, where there are any."""
-    named = policy != OWN
-    path = design.path.parent / policy if named else learnt_file(design)
-    if not path.is_file():
-        if named:
-            raise _wrong(f"there is no {path}", "`m3eda learn` writes one")
-        return None
-    response = read_response(path)
-    if not same_circuit(response, design):
-        if named:
-            text = f"{Path(policy).name} has learnt another circuit, or this one before it changed"
-            raise _wrong(text, "learn it anew")
-        return None
-    return response
+    def _corrected(self, k: int, missed: FloatArray) -> Correction | None:
+        there = np.flatnonzero(np.isfinite(missed))
+        if not len(there):
+            return None
+        given, own = self._space.features(self._points[there]), missed[there]
+        due = THOROUGH.last(len(there))
+        if due < FITTED:
+            return Correction(given, own, _short(given.shape[1]))
+        known = self._fitted.get(k)
+        if known is None or known[0] != due:
+            middle = own[:due].sum() / (due + 1.0)
+            self._fitted[k] = due, gp.fit(given[:due], own[:due] - middle, CORRECTION)
+        return Correction(given, own, self._fitted[k][1])
 
 
-def _wrong(text: str, hint: str) -> DesignError:
-    return DesignError([Mistake(text, key="agent.options.policy", hint=hint)])
+class Correction:
+    """What networks miss, in units of their error, by a Gaussian process on what they missed."""
+
+    def __init__(self, given: FloatArray, missed: FloatArray, hyper: gp.Hyper) -> None:
+        self._middle = float(missed.sum()) / (len(missed) + 1.0)
+        self._process = gp.GaussianProcess(given, missed - self._middle, hyper, CORRECTION)
+
+    def predict(self, features: FloatArray) -> tuple[FloatArray, FloatArray]:
+        """Mean and deviation, each of shape (n,)."""
+        mean, deviation = self._process.predict(features)
+        return mean + self._middle, deviation
+
+
+def apart(points: FloatArray, scores: FloatArray, count: int) -> FloatArray:
+    """`count` of `points`, shape (n, d), to simulate at once: the first of the best, then always
+    the one farthest from those chosen, of those hardly less likely than the best."""
+    likely = points[scores >= scores[0] - HARDLY]
+    chosen = likely[:1]
+    while len(chosen) < min(count, len(likely)):
+        gaps = ((likely[:, None, :] - chosen[None, :, :]) ** 2).sum(axis=2).min(axis=1)
+        chosen = np.vstack([chosen, likely[int(gaps.argmax())]])
+    rest = points[scores < scores[0] - HARDLY]
+    return np.vstack([chosen, rest])[:count]
+
+
+def _short(dimension: int) -> gp.Hyper:
+    """A correction that does not reach far."""
+    mixing = np.eye(dimension) / (REACH * math.sqrt(dimension))
+    return gp.Hyper(mixing, math.exp(CORRECTION.noise))

@@ -10,12 +10,13 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn.functional import binary_cross_entropy_with_logits, silu, smooth_l1_loss
 
 from m3eda.design.ranges import FloatArray
 from m3eda.design.space import Axis
-from m3eda.policy.response import Response, Scale, inputs
+from m3eda.policy.response import Array, Response, Scale, inputs
 
 DECIDING = 90.0
 """Percentile of errors that is taken for their standard deviation: they have long tails, and what
@@ -59,25 +60,42 @@ def fit_response(
 
     Raises FloatingPointError where the loss is no number.
     """
-    scales = tuple(_scale(column) for column in values.T)
+    scales = tuple(scale_of(column) for column in values.T)
+    given = inputs(axes, x)
     goals = np.stack([s.forward(column) for s, column in zip(scales, values.T, strict=True)], 1)
-    exists = np.isfinite(goals)
     order = np.random.default_rng([seed, 2]).permutation(len(x))
     held = order[: max(int(len(x) * fitting.held), 1)]
     learnt = order[len(held) :] if len(order) > len(held) else order
-    data = [torch.from_numpy(inputs(axes, x)),
-            torch.from_numpy(np.where(exists, goals, 0.0).astype(np.float32)),
-            torch.from_numpy(exists.astype(np.float32))]  # fmt: skip
-    generator = torch.Generator().manual_seed(seed)
-    weights = make_weights(data[0].shape[1], 2 * len(measures), fitting, generator)
-    _train(weights, data, torch.from_numpy(learnt), fitting, generator, heard)
-    arrays = {name: each.detach().numpy() for name, each in weights.items()}
+    arrays = fit_networks(given, goals, learnt, seed, fitting, heard)
     single = x.astype(np.float32), values.astype(np.float32)
     found = Response(tuple(axes), tuple(measures), scales, np.zeros(len(measures)), arrays,
                      *single, facts)  # fmt: skip
     missed = np.abs(found.answer(x[held], measures).mean - goals[held])
-    errors = [_error(column[np.isfinite(column)]) for column in missed.T]
-    return replace(found, errors=np.array(errors))
+    return replace(found, errors=errors_of(missed))
+
+
+def fit_networks(
+    given: Array, goals: FloatArray, learnt: NDArray[np.intp], seed: int, fitting: Fitting,
+    heard: Heard,
+) -> dict[str, Array]:  # fmt: skip
+    """The weights of networks from rows, shape (n, f), to `goals`, (n, m), nan where there is none.
+
+    `learnt` are the rows to learn from; one that comes twice counts twice. Raises
+    FloatingPointError where the loss is no number.
+    """
+    exists = np.isfinite(goals)
+    data = [torch.from_numpy(given),
+            torch.from_numpy(np.where(exists, goals, 0.0).astype(np.float32)),
+            torch.from_numpy(exists.astype(np.float32))]  # fmt: skip
+    generator = torch.Generator().manual_seed(seed)
+    weights = make_weights(given.shape[1], 2 * goals.shape[1], fitting, generator)
+    _train(weights, data, torch.from_numpy(learnt), fitting, generator, heard)
+    return {name: each.detach().numpy() for name, each in weights.items()}
+
+
+def errors_of(missed: FloatArray) -> FloatArray:
+    """Of each measure, from how far networks miss it, shape (n, m), nan where it does not exist."""
+    return np.array([_error(column[np.isfinite(column)]) for column in missed.T])
 
 
 def make_weights(
@@ -101,7 +119,7 @@ def make_weights(
 
 
 def outputs_of(weights: Mapping[str, Tensor], given: Tensor) -> Tensor:
-    """As `Response._outputs`, of given rows, shape (networks, B, f)."""
+    """As `answers_of` of `response`, of given rows, shape (networks, B, f)."""
     hidden = torch.baddbmm(weights["first.bias"], given, weights["first.weight"])
     for k in range(weights["inner.weight"].shape[1]):
         w, b = weights["inner.weight"][:, k], weights["inner.bias"][:, k]
@@ -152,7 +170,8 @@ def _rate(done: float) -> float:
     return 0.5 * (1.0 + math.cos(math.pi * (done - WARM_UP) / (1.0 - WARM_UP)))
 
 
-def _scale(values: FloatArray) -> Scale:
+def scale_of(values: FloatArray) -> Scale:
+    """The scale of values, nan where there is none, shape (n,)."""
     finite = values[np.isfinite(values)]
     return Scale.of(finite) if len(finite) >= LEAST_VALUES else Scale(False, 0.0, 1.0)
 

@@ -1,16 +1,73 @@
-"""Whether networks know a circuit: what they have learnt, and its parameters."""
+"""Which networks know the circuit of a design, and how well."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
 
 from m3eda.design.ranges import FloatArray, Ranges
 from m3eda.design.snapshot import circuit_hash
 from m3eda.design.space import Axis
 from m3eda.design.types import Design
+from m3eda.errors import DesignError, Mistake
 from m3eda.flow import Project
-from m3eda.policy.response import Response
+from m3eda.loop import learnt_file
+from m3eda.policy.response import Networks, Response, read_response
+from m3eda.policy.shipped import match, placed
 from m3eda.simulate.files import content_hash
+
+OWN, NONE = "own", "none"
+"""Words of the option `policy`: what there is of the design's own or of the library's; nothing."""
+
+
+@dataclass(frozen=True)
+class Knowledge:
+    """Networks, and a word on where they come from."""
+
+    networks: Networks
+    words: str
+
+
+def knowledge_of(design: Design, policy: str = OWN) -> Knowledge | None:
+    """What networks know of the design's circuit: those that `m3eda learn` made of it, else those
+    that come with m3eda; or those of the file `policy`, relative to the design.
+
+    None where there are none. Raises DesignError where a named file is not there or of another
+    circuit, StorageError where a file is damaged.
+    """
+    if policy == NONE:
+        return None
+    path = design.path.parent / policy if policy != OWN else learnt_file(design)
+    if path.is_file():
+        response = read_response(path)
+        if same_circuit(response, design):
+            count = response.facts["simulations"]
+            return Knowledge(response, f"known circuit: networks that have learnt {count} "
+                                       "simulations of it")  # fmt: skip
+        if policy != OWN:
+            text = f"{path.name} has learnt another circuit, or this one before it changed"
+            raise _wrong(text, "learn it anew")
+    elif policy != OWN:
+        raise _wrong(f"there is no {path}", "`m3eda learn` writes one")
+    found = match(design)
+    there = placed(found, design) if found else None
+    return Knowledge(there, found.words(design)) if found and there else None
+
+
+def files_of(design: Design, policy: str = OWN) -> list[Path]:
+    """The files that `knowledge_of` goes by."""
+    if policy == NONE:
+        return []
+    path = design.path.parent / policy if policy != OWN else learnt_file(design)
+    if path.is_file() or policy != OWN:
+        return [path] if path.is_file() else []
+    found = match(design)
+    return [found.path] if found else []
+
+
+def _wrong(text: str, hint: str) -> DesignError:
+    return DesignError([Mistake(text, key="agent.options.policy", hint=hint)])
 
 
 def circuit_of(project: Project) -> str:

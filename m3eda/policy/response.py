@@ -14,7 +14,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 from zipfile import BadZipFile
 
 import numpy as np
@@ -30,6 +30,8 @@ from m3eda.report.atomic import write_atomic
 VERSION = 1
 WIDE_RANGE = 10.0
 """Ratio of a linear range's ends from which its logarithm is an input as well."""
+FAR = 10.0
+"""On the scale of a measure: what misses by more, or does not exist, counts as this."""
 CHUNK = 2048
 """Sizings that are answered at once: their numbers stay in the processor's cache."""
 
@@ -99,6 +101,43 @@ class Answer:
     """Log probability that the measure has a value, shape (n, m)."""
 
 
+class Networks(Protocol):
+    """What networks that know a circuit are asked, wherever they come from."""
+
+    @property
+    def axes(self) -> Sequence[Axis]:
+        """The parameters that unit points are of."""
+        ...
+
+    @property
+    def measures(self) -> tuple[str, ...]: ...
+
+    @property
+    def scales(self) -> tuple[Scale, ...]: ...
+
+    @property
+    def errors(self) -> FloatArray:
+        """Of each measure: standard deviation on its scale, shape (m,)."""
+        ...
+
+    @property
+    def facts(self) -> Mapping[str, Any]: ...
+
+    def answer(self, x: FloatArray, measures: Sequence[str]) -> Answer:
+        """For unit points of these axes, shape (n, d)."""
+        ...
+
+    def good(self, ends: Sequence[tuple[float, float]], measures: Sequence[str]) -> FloatArray:
+        """Unit points to search around, the best first, shape (n, d), for intervals `ends` of
+        `measures` on their scales."""
+        ...
+
+    def learn(self, x: FloatArray, values: FloatArray, measures: Sequence[str]) -> None:
+        """Go by the trials told so far, all of them: `values`, shape (n, k), on the scales of
+        `measures`, nan where one does not exist."""
+        ...
+
+
 @dataclass(frozen=True)
 class Response:
     """Networks that have learnt a circuit, with the points that they learnt from."""
@@ -120,22 +159,45 @@ class Response:
     def answer(self, x: FloatArray, measures: Sequence[str]) -> Answer:
         """For unit points of these axes, shape (n, d)."""
         columns = [self.measures.index(name) for name in measures]
-        given, count = inputs(self.axes, x), len(self.measures)
-        parts = [self._outputs(given[k : k + CHUNK]) for k in range(0, max(len(given), 1), CHUNK)]
-        found = np.concatenate(parts, axis=1).astype(float)
+        found, count = answers_of(self.weights, inputs(self.axes, x)), len(self.measures)
         means, chances = found[..., columns], found[..., [count + k for k in columns]]
         exists = -np.logaddexp(0.0, -chances.mean(axis=0))
         return Answer(means.mean(axis=0), means.std(axis=0), exists)
 
-    def _outputs(self, given: Array) -> Array:
-        """Shape (networks, n, 2 m): standardised measures, then the log odds that they exist."""
-        w = self.weights
-        hidden = given @ w["first.weight"] + w["first.bias"]
-        for k in range(w["inner.weight"].shape[1]):
-            inner = _silu(hidden @ w["inner.weight"][:, k] + w["inner.bias"][:, k])
-            hidden = hidden + inner @ w["outer.weight"][:, k]
-        found: Array = _silu(hidden) @ w["last.weight"] + w["last.bias"]
-        return found
+    def good(self, ends: Sequence[tuple[float, float]], measures: Sequence[str]) -> FloatArray:
+        """The points learnt from, the best first, shape (n, d).
+
+        By how far they miss the intervals `ends` of `measures`, on the scales of the measures.
+        """
+        short = np.zeros(len(self.x))
+        for name, (low, high) in zip(measures, ends, strict=True):
+            k = self.measures.index(name)
+            z = self.scales[k].forward(self.values[:, k].astype(float))
+            gap = np.maximum(np.maximum(low - z, z - high), 0.0)
+            short += np.where(np.isfinite(gap), np.minimum(gap, FAR), FAR)
+        return self.x[np.argsort(short, kind="stable")].astype(float)
+
+    def learn(self, x: FloatArray, values: FloatArray, measures: Sequence[str]) -> None:
+        """Nothing: what these networks miss is for others to correct."""
+
+
+def answers_of(weights: Mapping[str, Array], given: Array) -> FloatArray:
+    """What networks answer to rows, shape (n, f): shape (networks, n, 2 m).
+
+    Standardised measures, then the log odds that each exists.
+    """
+    starts = range(0, max(len(given), 1), CHUNK)
+    parts = [_chunk_of(weights, given[first : first + CHUNK]) for first in starts]
+    return np.concatenate(parts, axis=1).astype(float)
+
+
+def _chunk_of(weights: Mapping[str, Array], given: Array) -> Array:
+    hidden = given @ weights["first.weight"] + weights["first.bias"]
+    for k in range(weights["inner.weight"].shape[1]):
+        inner = _silu(hidden @ weights["inner.weight"][:, k] + weights["inner.bias"][:, k])
+        hidden = hidden + inner @ weights["outer.weight"][:, k]
+    found: Array = _silu(hidden) @ weights["last.weight"] + weights["last.bias"]
+    return found
 
 
 def write_response(path: Path, response: Response) -> None:

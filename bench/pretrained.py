@@ -1,0 +1,114 @@
+"""What the networks that come with m3eda are worth: `m3` beside the search from scratch.
+
+    python -m bench.pretrained --case known          # circuits and technologies trained on
+    python -m bench.pretrained --case technology     # circuits trained on, a technology kept out
+    python -m bench.pretrained --case circuit        # circuits kept out
+
+Ten targets of each list: of those that are held out where the list was trained on, else spread over
+it. ERT is all simulations over the targets met. Sizings that have ended are kept in
+bench/results/pretrained.json; a row goes by the networks' hash as well.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import json
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from bench.library import Runs, chosen
+from m3eda.circuits.catalogue import Circuit
+from m3eda.circuits.opening import catalogue
+from m3eda.circuits.targets import TargetList, targets_of
+from m3eda.learning.settings import HELD_OUT
+from m3eda.learning.splits import split_of
+from m3eda.policy.pretrained import FOLDER
+
+KEPT = Path(__file__).resolve().parent / "results" / "pretrained.json"
+CASES = ("known", "technology", "circuit")
+
+
+def lists(case: str, names: Sequence[str]) -> Iterator[tuple[Circuit, TargetList, list[int]]]:
+    """The lists of a case, with the numbers of ten targets of each."""
+    known = catalogue()
+    for name in names or known.names():
+        circuit = known.circuit(name)
+        trained = circuit.file.split == "train"
+        for technology in circuit.technologies:
+            listed = targets_of(circuit, technology)
+            home = split_of(technology) == "train"
+            here = {"known": trained and home, "technology": trained and not home,
+                    "circuit": not trained and home}[case]  # fmt: skip
+            if listed is None or not here:
+                continue
+            count = len(listed.targets)
+            held = [n for n in range(count) if n % HELD_OUT == HELD_OUT - 1]
+            yield circuit, listed, held[:10] if case == "known" else chosen(listed, 10)
+
+
+def figures(rows: Sequence[dict[str, Any]], within: int) -> dict[str, float]:
+    met = sorted(row["simulations"] for row in rows if row["met"])
+    spent = sum(row["simulations"] for row in rows)
+    return {
+        "of": len(rows), "met": len(met), "within": sum(count <= within for count in met),
+        "ert": spent / len(met) if met else float("inf"),
+        "median": float(np.median(met)) if met else float("inf"),
+        "p90": float(np.percentile(met, 90)) if met else float("inf"),
+        "seconds": float(np.median([row["seconds"] for row in rows])),
+    }  # fmt: skip
+
+
+def words(found: dict[str, float]) -> str:
+    return (f"{found['met']:.0f}/{found['of']:.0f} | {found['within']:.0f} | {found['ert']:.1f} | "
+            f"{found['median']:.0f} | {found['p90']:.0f} | {found['seconds']:.1f}")  # fmt: skip
+
+
+def networks_of(circuit: str) -> str:
+    """A word on the networks that a row goes by."""
+    path = FOLDER / f"{circuit}.npz"
+    return hashlib.sha256(path.read_bytes()).hexdigest()[:8] if path.is_file() else "none"
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("circuits", nargs="*", metavar="CIRCUIT")
+    parser.add_argument("--case", choices=CASES, default="known")
+    parser.add_argument("--agents", default="m3,search")
+    parser.add_argument("--targets", type=int, default=10)
+    parser.add_argument("--budget", type=int, default=500)
+    parser.add_argument("--within", type=int, default=30)
+    parser.add_argument("--json", type=Path, help="write the rows here as well")
+    parser.add_argument("--smallest", action="store_true")
+    options = parser.parse_args(arguments)
+    kept = KEPT
+    if options.smallest:
+        options.circuits, options.targets, options.budget = ["five_transistor_ota"], 1, 3
+        kept = KEPT.with_name("pretrained_smallest.json")
+    runs, agents = Runs(kept), options.agents.split(",")
+    head = [f"{a}: met | within {options.within} | ERT | median | 90 % | s" for a in agents]
+    print(f"| circuit | technology | {' | '.join(head)} |\n|{'---|' * (2 + 6 * len(agents))}")
+    every: dict[str, list[dict[str, Any]]] = {agent: [] for agent in agents}
+    for circuit, listed, numbers in lists(options.case, options.circuits):
+        cells = []
+        for agent in agents:
+            note = f"{agent} {networks_of(circuit.name)}" if agent == "m3" else agent
+            rows = [runs.sized(circuit, listed, number, agent, options.budget, note)
+                    for number in numbers[: options.targets]]  # fmt: skip
+            every[agent] += rows
+            cells.append(words(figures(rows, options.within)))
+        print(f"| {circuit.name} | {listed.technology} | {' | '.join(cells)} |", flush=True)
+    if any(every.values()):
+        total = [words(figures(rows, options.within)) for rows in every.values()]
+        print(f"| all | | {' | '.join(total)} |")
+    if options.json:
+        options.json.write_text(json.dumps(every, indent=1), encoding="utf-8")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,260 @@
+"""A circuit that networks have learnt in many technologies, and their file, in NumPy.
+
+The networks read a sizing and the conditions that the circuit works under: what the transistors of
+its technology do at its corner (`m3eda.policy.conditions`), temperature and loads, compressed to a
+few numbers. In a technology that they know the numbers are given; in another one they are found
+from the design's own trials, as those under which the networks would have foretold them.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from zipfile import BadZipFile
+
+import numpy as np
+
+from m3eda.design.ranges import FloatArray
+from m3eda.design.space import Axis
+from m3eda.errors import StorageError
+from m3eda.policy.response import Answer, Array, Scale, answers_of, inputs
+from m3eda.report.atomic import write_atomic
+
+VERSION = 1
+FOLDER = Path(__file__).parent / "weights"
+"""The networks that come with m3eda, a file a circuit."""
+SUPPLY_NAME = "vdd"
+LEVELS = ("vcm",)
+"""Conditions that follow the supply."""
+USUAL: Mapping[str, float] = {"temp": 50.0, "vcm": 0.1, "cload": 0.65, "cpd": 0.65}
+"""Usual steps of conditions: degrees, or of a logarithm."""
+KEPT = 0.998
+DRAWS = 4
+"""Conditions that are drawn where they are uncertain."""
+DIFFERENCE = 0.02
+"""Of conditions, in standard deviations, by which slopes are found."""
+MOST_STEPS = 60
+TRUSTED = 3.0
+"""Errors from which a trial counts less in finding conditions: cliffs must not move them."""
+
+
+@dataclass(frozen=True)
+class Encoder:
+    """From what the transistors do and the conditions of a design to what networks read."""
+
+    middle: FloatArray
+    """Shape (f,)."""
+    matrix: FloatArray
+    """Shape (f, p): principal components of the corners learnt from."""
+    spread: FloatArray
+    """Standard deviation of each number that networks read, shape (q,)."""
+    home: Mapping[str, float]
+    """The conditions that are read, as they are where the circuit is at home, SI units; with them
+    `vdd` where it is one, which levels are read relative to."""
+
+    @property
+    def size(self) -> int:
+        """Numbers that networks read, q."""
+        return int(self.matrix.shape[1]) + len(self._read)
+
+    @property
+    def _read(self) -> list[str]:
+        return [name for name in self.home if name != SUPPLY_NAME]
+
+    def code(self, devices: FloatArray, conditions: Mapping[str, float]) -> FloatArray:
+        """Shape (q,), of `devices`, shape (f,), and conditions in SI units."""
+        own = [self._step(name, conditions) for name in self._read]
+        return np.concatenate([(devices - self.middle) @ self.matrix, own])
+
+    def _step(self, name: str, conditions: Mapping[str, float]) -> float:
+        """How far a condition is from home, in usual steps."""
+        if name == "temp":
+            return (conditions[name] - self.home[name]) / USUAL[name]
+        ratio = conditions[name] / self.home[name]
+        if name in LEVELS and SUPPLY_NAME in self.home:
+            ratio *= self.home[SUPPLY_NAME] / conditions[SUPPLY_NAME]
+        return math.log(ratio) / USUAL[name]
+
+
+def components(rows: FloatArray, kept: float = KEPT) -> tuple[FloatArray, FloatArray]:
+    """`middle` and `matrix` of an `Encoder`: the directions in which rows, shape (n, f), vary most,
+    with a share `kept` of it; each number weighted alike, the first direction of variance 1."""
+    middle, spread = rows.mean(axis=0), rows.std(axis=0)
+    used = np.where(spread > 1e-9, 1.0 / np.maximum(spread, 1e-9), 0.0)
+    _, values, vectors = np.linalg.svd((rows - middle) * used, full_matrices=False)
+    share = np.cumsum(values**2) / max(float((values**2).sum()), 1e-30)
+    count = int(np.searchsorted(share, kept)) + 1
+    return middle, used[:, None] * vectors[:count].T * (math.sqrt(len(rows)) / values[0])
+
+
+@dataclass(frozen=True)
+class Pretrained:
+    """Networks of one circuit."""
+
+    circuit: str
+    axes: tuple[str, ...]
+    """Names of its free parameters."""
+    measures: tuple[str, ...]
+    scales: tuple[Scale, ...]
+    errors: FloatArray
+    """Of each measure: standard deviation in technologies learnt from, on its scale, shape (m,)."""
+    encoder: Encoder
+    weights: Mapping[str, Array]
+    devices: Mapping[str, FloatArray]
+    """Technology -> what its transistors do at its nominal corner."""
+    anchors: FloatArray
+    """Unit points of sizings that meet a target each, shape (n, d)."""
+    facts: Mapping[str, Any]
+
+
+class Placed:
+    """A pretrained circuit where a design stands; what the agent `m3` asks, as of a `Response`.
+
+    Conditions begin at `centre` with standard deviation `spread`, and go by the trials told from
+    then on.
+    """
+
+    def __init__(
+        self, pretrained: Pretrained, axes: Sequence[Axis], centre: FloatArray, spread: FloatArray,
+        fixed: Mapping[str, float] | None = None,
+    ) -> None:  # fmt: skip
+        """`axes` are all of the networks', in their order and in the ranges of the design's
+        technology; `fixed` are unit coordinates of those that the design has frozen."""
+        self.pretrained, self._every, self._fixed = pretrained, tuple(axes), dict(fixed or {})
+        self.axes = tuple(axis for axis in axes if axis.name not in self._fixed)
+        self.measures, self.scales = pretrained.measures, pretrained.scales
+        self.errors, self.facts = pretrained.errors, pretrained.facts
+        self._centre, self._spread = centre, spread
+        self._codes = self._drawn(centre, np.diag(spread**2))
+
+    @property
+    def code(self) -> FloatArray:
+        """The conditions believed in, shape (q,)."""
+        return np.asarray(self._codes.mean(axis=0))
+
+    def answer(self, x: FloatArray, measures: Sequence[str]) -> Answer:
+        """For unit points of these axes, shape (n, d)."""
+        columns = [self.measures.index(name) for name in measures]
+        found = np.stack([self._answers(x, code) for code in self._codes])
+        found = found.reshape(-1, *found.shape[2:])
+        count = len(self.measures)
+        means, chances = found[..., columns], found[..., [count + k for k in columns]]
+        exists = -np.logaddexp(0.0, -chances.mean(axis=0))
+        return Answer(means.mean(axis=0), means.std(axis=0), exists)
+
+    def learn(self, x: FloatArray, values: FloatArray, measures: Sequence[str]) -> None:
+        """Find the conditions from trials: `values`, shape (n, k), on the scales of `measures`, nan
+        where one does not exist."""
+        from scipy.optimize import least_squares
+
+        if not len(x):
+            self._codes = self._drawn(self._centre, np.diag(self._spread**2))
+            return
+        columns = [self.measures.index(name) for name in measures]
+        there = np.isfinite(values)
+        errors = self.errors[columns]
+
+        def missed(steps: FloatArray) -> FloatArray:
+            """Of some steps from the centre, shape (k, q): shape (k, there + q)."""
+            codes = self._centre + steps * self._spread
+            said = np.stack([self._answers(x, code).mean(axis=0)[:, columns] for code in codes])
+            off = np.where(there, (values - said) / errors, 0.0)[:, there]
+            return np.hstack([TRUSTED * np.arcsinh(off / TRUSTED), steps])
+
+        def slopes(step: FloatArray) -> FloatArray:
+            """Shape (there + q, q); by differences, as networks have few digits."""
+            moves = DIFFERENCE * np.eye(len(step))
+            both = missed(np.vstack([step + moves, step - moves]))
+            return np.asarray((both[: len(step)] - both[len(step) :]).T / (2.0 * DIFFERENCE))
+
+        found = least_squares(lambda step: missed(step[None])[0], np.zeros(len(self._centre)),
+                              jac=slopes, method="lm", max_nfev=MOST_STEPS)  # fmt: skip
+        covariance = np.linalg.inv(found.jac.T @ found.jac) * np.outer(self._spread, self._spread)
+        self._codes = self._drawn(self._centre + found.x * self._spread, covariance)
+
+    def good(self, ends: Sequence[tuple[float, float]], measures: Sequence[str]) -> FloatArray:
+        """Unit points to search around, shape (n, d)."""
+        free = [axis.name not in self._fixed for axis in self._every]
+        return self.pretrained.anchors[:, free]
+
+    def _answers(self, x: FloatArray, code: FloatArray) -> FloatArray:
+        whole = np.empty((len(x), len(self._every)))
+        columns = iter(x.T)
+        for place, axis in enumerate(self._every):
+            fixed = self._fixed.get(axis.name)
+            whole[:, place] = next(columns) if fixed is None else fixed
+        given = np.hstack([inputs(self._every, whole), np.tile(code, (len(x), 1))]).astype(
+            np.float32
+        )
+        return answers_of(self.pretrained.weights, given)
+
+    def _drawn(self, centre: FloatArray, covariance: FloatArray) -> FloatArray:
+        """`DRAWS` conditions with this mean and about this covariance, shape (draws, q)."""
+        values, vectors = np.linalg.eigh(covariance)
+        root = vectors * np.sqrt(np.maximum(values, 0.0))
+        rng = np.random.default_rng(0)
+        half = rng.standard_normal((DRAWS // 2, len(centre))) @ root.T
+        return np.vstack([centre + half, centre - half])
+
+
+def write_pretrained(path: Path, found: Pretrained) -> None:
+    """Put `found` in the place of what `path` holds; its weights as half precision.
+    Raises StorageError."""
+    arrays: dict[str, Any] = {
+        "errors": found.errors, "anchors": found.anchors.astype(np.float32),
+        "middle": found.encoder.middle, "matrix": found.encoder.matrix,
+        "spread": found.encoder.spread,
+    }  # fmt: skip
+    arrays |= {f"weights.{name}": array.astype(np.float16) for name, array in found.weights.items()}
+    arrays |= {f"devices.{name}": row for name, row in found.devices.items()}
+    head = {
+        "version": VERSION, "circuit": found.circuit, "axes": list(found.axes),
+        "measures": list(found.measures), "home": dict(found.encoder.home),
+        "scales": [[scale.log, scale.middle, scale.spread] for scale in found.scales],
+        "facts": dict(found.facts), "checksum": _checksum(arrays),
+    }  # fmt: skip
+    file = io.BytesIO()
+    words = np.frombuffer(json.dumps(head).encode(), np.uint8)
+    np.savez_compressed(file, head=words, **arrays)
+    write_atomic(path, file.getvalue())
+
+
+def read_pretrained(path: Path) -> Pretrained:
+    """What `write_pretrained` wrote. Raises StorageError where it is damaged or another's."""
+    try:
+        with np.load(io.BytesIO(path.read_bytes()), allow_pickle=False) as file:
+            arrays = {name: file[name] for name in file.files}
+        head = json.loads(arrays.pop("head").tobytes())
+        version = head.get("version")
+    except (OSError, ValueError, KeyError, EOFError, BadZipFile) as error:
+        text = f"{path}: is damaged, or no networks of a circuit ({error})"
+        raise StorageError(text) from error
+    if version != VERSION:
+        text = f"{path}: is of version {version}, this m3eda reads {VERSION}; `make pretrain`"
+        raise StorageError(text)
+    if head.get("checksum") != _checksum(arrays):
+        raise StorageError(f"{path}: its numbers are not those that were written")
+    if not all(np.isfinite(array).all() for array in arrays.values()):
+        raise StorageError(f"{path}: has weights that are no numbers")
+    encoder = Encoder(arrays["middle"], arrays["matrix"], arrays["spread"], head["home"])
+    return Pretrained(
+        head["circuit"], tuple(head["axes"]), tuple(head["measures"]),
+        tuple(Scale(*each) for each in head["scales"]), arrays["errors"], encoder,
+        {name[8:]: a.astype(np.float32) for name, a in arrays.items() if name[:8] == "weights."},
+        {name[8:]: array for name, array in arrays.items() if name[:8] == "devices."},
+        arrays["anchors"].astype(float), head["facts"],
+    )  # fmt: skip
+
+
+def _checksum(arrays: Mapping[str, Any]) -> str:
+    found = hashlib.sha256()
+    for name in sorted(arrays):
+        found.update(f"{name} {arrays[name].dtype.str} {arrays[name].shape}".encode())
+        found.update(np.ascontiguousarray(arrays[name]).tobytes())
+    return found.hexdigest()
