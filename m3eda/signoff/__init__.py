@@ -1,0 +1,1 @@
+"""What a sizing is worth beyond its nominal corner."""
