@@ -14,33 +14,21 @@ import json
 import sys
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
 
 from bench.circuits import Circuit, MissingFile, circuit
+from bench.sized import sized
 from bench.targets import target_list
 from m3eda.design.ranges import FloatArray
 from m3eda.design.space import Space
 from m3eda.learning.sampling import Sampler
-from m3eda.policy.agent import M3
 from m3eda.policy.fitting import Fitting, fit_response
 from m3eda.policy.learn import SAMPLINGS
-from m3eda.policy.response import Response
 
 RESULT = Path(__file__).resolve().parent / "results" / "learn.json"
-
-
-@dataclass(frozen=True)
-class Sized:
-    """One target."""
-
-    met: bool
-    simulations: int
-    seconds: float
-    """The agent's own, of the CPU."""
 
 
 def points(made: Circuit, count: int, seed: int) -> tuple[FloatArray, FloatArray]:
@@ -56,29 +44,6 @@ def points(made: Circuit, count: int, seed: int) -> tuple[FloatArray, FloatArray
             values.append([measures[name] for name in made.order])
     found = np.array(values, dtype=float)
     return np.array(x), np.where(np.isfinite(found), found, np.nan)
-
-
-def sized(
-    made: Circuit, target: Sequence[float], response: Response, seed: int, budget: int
-) -> Sized:
-    """The agent on one target, from nothing but what was learnt."""
-    design = made.targeted(target)
-    began = time.process_time()
-    agent = M3(design, seed, {}, response)
-    spent, count = time.process_time() - began, 0
-    while count < budget:
-        began = time.process_time()
-        sizings = agent.ask(1)
-        spent += time.process_time() - began
-        for sizing in sizings[: budget - count]:
-            trial = made.trial(count, sizing, design.specs)
-            count += 1
-            if trial.met:
-                return Sized(True, count, spent)
-            began = time.process_time()
-            agent.tell([trial])
-            spent += time.process_time() - began
-    return Sized(False, count, spent)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

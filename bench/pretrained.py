@@ -3,6 +3,7 @@
     python -m bench.pretrained --case known          # circuits and technologies trained on
     python -m bench.pretrained --case technology     # circuits trained on, a technology kept out
     python -m bench.pretrained --case circuit        # circuits kept out
+    python -m bench.pretrained --case similar        # AutoCkt's op amp on its own published card
 
 Ten targets of each list: of those that are held out where the list was trained on, else spread over
 it. ERT is all simulations over the targets met. Sizings that have ended are kept in
@@ -21,16 +22,22 @@ from typing import Any
 
 import numpy as np
 
+from bench.circuits import MissingFile, circuit
 from bench.library import Runs, chosen
+from bench.sized import sized
+from bench.targets import target_list
 from m3eda.circuits.catalogue import Circuit
 from m3eda.circuits.opening import catalogue
 from m3eda.circuits.targets import TargetList, targets_of
 from m3eda.learning.settings import HELD_OUT
 from m3eda.learning.splits import split_of
+from m3eda.policy.known import knowledge_of
 from m3eda.policy.pretrained import FOLDER
 
 KEPT = Path(__file__).resolve().parent / "results" / "pretrained.json"
-CASES = ("known", "technology", "circuit")
+CASES = ("known", "technology", "circuit", "similar")
+SIMILAR = "autockt_pareto"
+"""A list of a circuit that is like one of the library, in a technology of which nothing is told."""
 
 
 def lists(case: str, names: Sequence[str]) -> Iterator[tuple[Circuit, TargetList, list[int]]]:
@@ -49,6 +56,25 @@ def lists(case: str, names: Sequence[str]) -> Iterator[tuple[Circuit, TargetList
             count = len(listed.targets)
             held = [n for n in range(count) if n % HELD_OUT == HELD_OUT - 1]
             yield circuit, listed, held[:10] if case == "known" else chosen(listed, 10)
+
+
+def similar(options: argparse.Namespace) -> int:
+    """Every target of `SIMILAR`, from the networks that come with m3eda alone."""
+    listed = target_list(SIMILAR)
+    try:
+        made = circuit(listed.circuit)
+        known = [knowledge_of(made.targeted(target)) for target in listed.targets]
+    except MissingFile as error:
+        print(error, file=sys.stderr)
+        return 0 if options.smallest else 1
+    rows = []
+    for target, there in zip(listed.targets, known, strict=True):
+        if there is None:
+            raise SystemExit(f"no networks know {listed.circuit}")
+        found = sized(made, target, there.networks, 1, options.budget)
+        rows.append(vars(found))
+    print(f"{known[0].words if known[0] else ''}: {words(figures(rows, options.within))}")
+    return 0
 
 
 def figures(rows: Sequence[dict[str, Any]], within: int) -> dict[str, float]:
@@ -89,19 +115,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if options.smallest:
         options.circuits, options.targets, options.budget = ["five_transistor_ota"], 1, 3
         kept = KEPT.with_name("pretrained_smallest.json")
+    if options.case == "similar":
+        return similar(options)
     runs, agents = Runs(kept), options.agents.split(",")
     head = [f"{a}: met | within {options.within} | ERT | median | 90 % | s" for a in agents]
     print(f"| circuit | technology | {' | '.join(head)} |\n|{'---|' * (2 + 6 * len(agents))}")
     every: dict[str, list[dict[str, Any]]] = {agent: [] for agent in agents}
-    for circuit, listed, numbers in lists(options.case, options.circuits):
+    for each, listed, numbers in lists(options.case, options.circuits):
         cells = []
         for agent in agents:
-            note = f"{agent} {networks_of(circuit.name)}" if agent == "m3" else agent
-            rows = [runs.sized(circuit, listed, number, agent, options.budget, note)
+            note = f"{agent} {networks_of(each.name)}" if agent == "m3" else agent
+            rows = [runs.sized(each, listed, number, agent, options.budget, note)
                     for number in numbers[: options.targets]]  # fmt: skip
             every[agent] += rows
             cells.append(words(figures(rows, options.within)))
-        print(f"| {circuit.name} | {listed.technology} | {' | '.join(cells)} |", flush=True)
+        print(f"| {each.name} | {listed.technology} | {' | '.join(cells)} |", flush=True)
     if any(every.values()):
         total = [words(figures(rows, options.within)) for rows in every.values()]
         print(f"| all | | {' | '.join(total)} |")
