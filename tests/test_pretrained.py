@@ -85,14 +85,14 @@ def test_library_circuits_are_known_where_they_were_trained_on():
 def test_a_copy_is_known_and_one_that_is_changed_is_similar(copied):
     design = Project.load(copied).design
     assert match(design).same
-    assert "in a technology its networks know" in match(design).words(design)
+    assert "in a technology its networks know" in knowledge_of(design).words
     for name in ("open_loop", "rejection", "noise"):
         changed(copied.parent, "* ", "* changed: ", f"{name}.cir.j2")
     design = Project.load(copied).design
     found = match(design)
     assert not found.same
-    assert found.words(design).startswith("similar to")
-    loose, sure = placed(found, design), placed(replace(found, same=True), design)
+    assert knowledge_of(design).words.startswith("similar to")
+    loose, sure = placed(found, design)[0], placed(replace(found, same=True), design)[0]
     assert (loose._spread > sure._spread).all()
 
 
@@ -105,12 +105,37 @@ def test_other_parameters_or_measures_are_another_circuit(copied):
     assert match(Project.load(copied).design) is None
 
 
+def test_measures_of_the_same_name_in_another_unit_are_others(copied):
+    changed(
+        copied.parent, "expr: db(dc_gain(v(out))), unit: dB", "expr: dc_gain(v(out)), unit: V/V"
+    )
+    changed(copied.parent, "expr: gain - common, unit: dB", "expr: db(gain) - common, unit: dB")
+    assert match(Project.load(copied).design) is None
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "words"),
+    [
+        ("expr: -i(vdd), unit: A", "expr: -2 * i(vdd), unit: A", "similar to"),
+        ("iref: 30u", "iref: 60u", "similar to"),
+        ("l: {value: 90n", "l: {value: 180n", "similar to"),
+        ("cload: 10p", "cload: 3p", "known circuit"),
+        ("vcm: 0.6", "vcm: 0.65", "known circuit"),
+    ],
+)
+def test_what_was_changed_in_a_copy_is_seen(tmp_path, before, after, words):
+    assert m3eda("new", "m3_2soa", "own", cwd=tmp_path).returncode == 0
+    changed(tmp_path / "own", before, after)
+    design = Project.load(tmp_path / "own" / "design.yaml").design
+    assert knowledge_of(design).words.startswith(words)
+
+
 def test_a_frozen_parameter_is_known_at_its_value():
     design = design_of(OTA, number=4)
     axes = Space(design).axes
     value = axes[0].value(0.7)
     pinned = design.pinned(axes[0].name, value)
-    whole, part = placed(match(design), design), placed(match(pinned), pinned)
+    whole, part = placed(match(design), design)[0], placed(match(pinned), pinned)[0]
     assert [axis.name for axis in part.axes] == [axis.name for axis in axes[1:]]
     x = np.random.default_rng(1).random((5, len(axes)))
     x[:, 0] = axes[0].unit(value)
@@ -121,7 +146,7 @@ def test_a_frozen_parameter_is_known_at_its_value():
 
 
 def test_conditions_of_a_technology_trained_on_are_known_and_of_another_one_less_so(ota):
-    home, new = (placed(match(d), d) for d in (design_of(OTA), design_of(OTA, "generic22")))
+    home, new = (placed(match(d), d)[0] for d in (design_of(OTA), design_of(OTA, "generic22")))
     assert (home._spread <= 0.11 * ota.encoder.spread).all()
     assert (new._spread >= 0.49 * ota.encoder.spread).all()
     assert (np.abs(new._centre) <= 2.5 * ota.encoder.spread + 1e-9).all()
@@ -137,9 +162,9 @@ def test_a_technology_of_ones_own_begins_with_nothing_known(copied, ota):
     changed(folder / "house", "name: generic65", "name: house", "technology.yaml")
     changed(folder, "technology: generic180", "technology: house/technology.yaml")
     design = Project.load(copied).design
-    found = placed(match(design), design)
+    found = placed(match(design), design)[0]
     assert np.allclose(found._centre, 0.0)
-    assert "new to its networks" in match(design).words(design)
+    assert "new to its networks" in knowledge_of(design).words
 
 
 def test_conditions_are_found_from_trials(ota):

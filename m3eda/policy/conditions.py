@@ -20,7 +20,7 @@ from m3eda.design.ranges import FloatArray
 from m3eda.design.types import Corner, Design
 from m3eda.flow import Execution
 from m3eda.learning.simulations import Corners, check_installed
-from m3eda.policy.pretrained import LEVELS
+from m3eda.policy.pretrained import LEVELS, OWN, VARIED
 from m3eda.units import parse
 
 DEVICES = Path(__file__).parent / "devices"
@@ -31,17 +31,12 @@ LEVEL = (0.85, 1.15)
 """Factors on voltages that follow the supply."""
 LOAD = (1.0 / 3.0, 3.0)
 """Factors on loads."""
-LOADS = ("cload", "cpd")
-OWN = ("vdd", "temp")
-"""Conditions that transistors see."""
-VARIED = (*OWN, *LEVELS, *LOADS)
-"""Conditions that networks read, where a circuit has them."""
 NOMINAL_SHARE = 0.4
+"""Of the corners drawn."""
 
 
 def drawn(design: Design, rng: np.random.Generator) -> Corner:
-    """A corner to learn at: the nominal one as often as any other. Of two corners that differ the
-    names differ too."""
+    """A corner to learn at, the nominal one among them. Of two that differ the names differ too."""
     if rng.random() < NOMINAL_SHARE or design.technology is None:
         return design.nominal
     sections = list(design.technology.sections) or [""]

@@ -52,7 +52,10 @@ def knowledge_of(design: Design, policy: str = OWN) -> Knowledge | None:
         raise _wrong(f"there is no {path}", "`m3eda learn` writes one")
     found = match(design)
     there = placed(found, design) if found else None
-    return Knowledge(there, found.words(design)) if found and there else None
+    if found is None or there is None:
+        return None
+    networks, same = there
+    return Knowledge(networks, found.words(design, same))
 
 
 def files_of(design: Design, policy: str = OWN) -> list[Path]:

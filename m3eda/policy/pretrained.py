@@ -30,8 +30,12 @@ VERSION = 1
 FOLDER = Path(__file__).parent / "weights"
 """The networks that come with m3eda, a file a circuit."""
 SUPPLY_NAME = "vdd"
+OWN = (SUPPLY_NAME, "temp")
+"""Conditions that transistors see."""
 LEVELS = ("vcm",)
 """Conditions that follow the supply."""
+VARIED = (*OWN, *LEVELS, "cload", "cpd")
+"""Conditions that networks read, where a circuit has them."""
 USUAL: Mapping[str, float] = {"temp": 50.0, "vcm": 0.1, "cload": 0.65, "cpd": 0.65}
 """Usual steps of conditions: degrees, or of a logarithm."""
 KEPT = 0.998

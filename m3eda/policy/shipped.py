@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import json
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -14,10 +14,10 @@ from typing import Any
 import numpy as np
 
 from m3eda.circuits.opening import catalogue, open_circuit
-from m3eda.design.space import Axis, Space
+from m3eda.design.space import Space
 from m3eda.design.types import Design
 from m3eda.errors import M3edaError, StorageError
-from m3eda.policy.pretrained import FOLDER, SUPPLY_NAME, Placed, Pretrained, read_pretrained
+from m3eda.policy.pretrained import FOLDER, OWN, VARIED, Placed, Pretrained, read_pretrained
 
 INDEX = "index.json"
 KNOWN, NEW, LOOSE = 0.1, 0.5, 1.0
@@ -36,18 +36,18 @@ class Match:
     circuit: str
     path: Path
     same: bool
-    """True where the testbenches are those learnt from; else names alone agree."""
+    """True where testbenches and measures are those learnt from; else names and units agree."""
 
     @cached_property
     def pretrained(self) -> Pretrained:
         """Raises StorageError where the file is damaged or not the one that was indexed."""
         return read_pretrained(self.path)
 
-    def words(self, design: Design) -> str:
+    def words(self, design: Design, same: bool) -> str:
         """What an agent says of it."""
         technology = design.technology.name if design.technology else ""
         name = f"{self.circuit} of the library"
-        text = f"known circuit: {name}" if self.same else f"similar to {name}"
+        text = f"known circuit: {name}" if same else f"similar to {name}"
         if technology in self.pretrained.facts["technologies"]:
             return f"{text}, in a technology its networks know"
         return f"{text}, in a technology new to its networks"
@@ -61,9 +61,12 @@ def match(design: Design, folder: Path = FOLDER) -> Match | None:
     for name, entry in _index(folder).items():
         if not _has_parameters(design, entry["axes"]):
             continue
-        if not set(design.specs) <= set(entry["measures"]):
+        if not all(_unit(design, each) == _unit_of(entry, each) for each in design.specs):
             continue
-        same = hashes <= set(entry["templates"])
+        same = hashes <= set(entry["templates"]) and all(
+            design.measures[each].expression == entry["measures"][each]["expr"]
+            for each in design.specs
+        )
         if found is None or same:
             found = Match(name, folder / f"{name}.npz", same)
         if same:
@@ -71,28 +74,63 @@ def match(design: Design, folder: Path = FOLDER) -> Match | None:
     return found
 
 
-def placed(found: Match, design: Design) -> Placed | None:
-    """The networks where the design stands; None where the range of a frozen parameter is not
-    known. Raises StorageError."""
-    pretrained = found.pretrained
-    encoder = pretrained.encoder
-    where = _axes(pretrained, design)
-    if where is None:
+def placed(found: Match, design: Design) -> tuple[Placed, bool] | None:
+    """The networks where the design stands, and whether the circuit is the very one that they have
+    learnt; None where the range of a frozen parameter is not known. Raises StorageError."""
+    pretrained, library = found.pretrained, _in_library(found, design)
+    encoder, names = pretrained.encoder, pretrained.axes
+    axes = {axis.name: axis for axis in Space(library or design).axes}
+    if not set(names) <= set(axes):
         return None
-    axes, technology = where
-    fixed = {axis.name: axis.unit(value) for axis in axes
-             if (value := design.parameters[axis.name].value) is not None}  # fmt: skip
-    conditions = _conditions(design)
-    loose = UNKNOWN * encoder.spread
-    if not technology or not set(encoder.home) <= set(conditions):
-        return Placed(pretrained, axes, np.zeros(encoder.size), loose, fixed)
+    fixed = {name: axes[name].unit(value) for name in names
+             if (value := design.parameters[name].value) is not None}  # fmt: skip
+    ordered, conditions = [axes[name] for name in names], _conditions(design)
+    if library is None or not set(encoder.home) <= set(conditions):
+        loose = UNKNOWN * encoder.spread
+        return Placed(pretrained, ordered, np.zeros(encoder.size), loose, fixed), found.same
+    assert design.technology is not None
+    technology, same = design.technology.name, found.same and _alike(design, library, names)
     code = encoder.code(pretrained.devices[technology], conditions)
     ends = REACH * encoder.spread
-    sure = KNOWN if technology in pretrained.facts["technologies"] and found.same else NEW
-    spread = np.where(np.abs(code) > ends, LOOSE, sure) * encoder.spread
-    if SUPPLY_NAME in encoder.home and not _nominal(pretrained, design, conditions):
-        spread = np.maximum(spread, NEW * encoder.spread)
-    return Placed(pretrained, axes, np.clip(code, -ends, ends), spread, fixed)
+    sure = same and technology in pretrained.facts["technologies"]
+    sure = sure and all(_near(conditions[each], _conditions(library)[each])
+                        for each in encoder.home if each in OWN)  # fmt: skip
+    spread = np.where(np.abs(code) > ends, LOOSE, KNOWN if sure else NEW) * encoder.spread
+    return Placed(pretrained, ordered, np.clip(code, -ends, ends), spread, fixed), same
+
+
+def _in_library(found: Match, design: Design) -> Design | None:
+    """The library's circuit in the design's technology, where networks know its transistors."""
+    technology = design.technology.name if design.technology else ""
+    if technology not in found.pretrained.devices:
+        return None
+    try:
+        return open_circuit(catalogue().circuit(found.circuit), technology).design
+    except M3edaError:  # the circuit is of another library, or not in this technology
+        return None
+
+
+def _alike(design: Design, library: Design, free: Sequence[str]) -> bool:
+    """True where all that networks do not read is as the library has it."""
+    for name, parameter in library.parameters.items():
+        own = design.parameters.get(name)
+        if name in free or own is None:
+            continue
+        if (
+            own.expression != parameter.expression
+            or own.free
+            or not _near(own.value, parameter.value)
+        ):
+            return False
+    known = library.conditions
+    return all(_near(design.conditions.get(name, value), value)
+               for name, value in known.items() if name not in VARIED)  # fmt: skip
+
+
+def _near(one: object, other: object) -> bool:
+    if isinstance(one, int | float) and isinstance(other, int | float):
+        return math.isclose(one, other, rel_tol=1e-3)
+    return one == other
 
 
 def template_hashes(design: Design) -> set[str]:
@@ -110,10 +148,23 @@ def write_index(folder: Path) -> dict[str, Any]:
         design = open_circuit(known.circuit(pretrained.circuit)).design
         found[pretrained.circuit] = {
             "axes": list(pretrained.axes),
-            "measures": list(pretrained.measures),
+            "measures": {
+                each: {"unit": design.measures[each].unit, "expr": design.measures[each].expression}
+                for each in pretrained.measures
+            },
             "templates": sorted(template_hashes(design)),
         }
     return found
+
+
+def _unit(design: Design, measure: str) -> str:
+    return design.measures[measure].unit
+
+
+def _unit_of(entry: Mapping[str, Any], measure: str) -> str | None:
+    """The unit of a measure that networks know; None where they know none of its name."""
+    known = entry["measures"].get(measure)
+    return known["unit"] if known else None
 
 
 def _has_parameters(design: Design, names: Sequence[str]) -> bool:
@@ -142,34 +193,9 @@ def _text_hash(path: Path) -> str:
         return ""
 
 
-def _axes(found: Pretrained, design: Design) -> tuple[tuple[Axis, ...], str] | None:
-    """The axes that unit points are of, and the technology where the networks know it: ranges are
-    those of the library there, whatever the design made of them. None where there are none."""
-    own = {axis.name: axis for axis in Space(design).axes}
-    name = design.technology.name if design.technology else ""
-    if name in found.devices:
-        with contextlib.suppress(M3edaError):  # a circuit of another library, another technology
-            library = open_circuit(catalogue().circuit(found.circuit), name).design
-            there = {axis.name: axis for axis in Space(library).axes}
-            return tuple(there[each] for each in found.axes), name
-    if not set(found.axes) <= set(own):
-        return None
-    return tuple(own[each] for each in found.axes), ""
-
-
 def _conditions(design: Design) -> dict[str, float]:
     found = {}
     for name, value in {"temp": 27.0, **design.conditions}.items():
         if isinstance(value, int | float):
             found[name] = float(value)
     return found
-
-
-def _nominal(pretrained: Pretrained, design: Design, conditions: Mapping[str, float]) -> bool:
-    """True where transistors work as the table says: at their nominal supply and temperature."""
-    technology = design.technology
-    if technology is None:
-        return False
-    supply = technology.data.get("supply", {}).get("nominal")
-    same = supply is None or abs(conditions[SUPPLY_NAME] / float(supply) - 1.0) < 0.02
-    return bool(same and abs(conditions["temp"] - 27.0) < 1.0)
