@@ -87,6 +87,13 @@ def cli() -> None:
 )
 @click.option("--seed", type=click.IntRange(0), help="Seed of the agent.")
 @click.option(
+    "--corner",
+    "corners",
+    metavar="NAME",
+    multiple=True,
+    help="Size at this corner of the design too (`all`: at every one); may be repeated.",
+)
+@click.option(
     "--batch",
     type=click.IntRange(1),
     help="Sizings asked from the agent at once; else as many as --jobs keeps busy.",
@@ -130,7 +137,7 @@ def size(design: Path, dry_run: bool, as_json: bool, **options: Any) -> ExitCode
         raise click.UsageError("--resume and --fresh exclude each other")
     if options["quiet"]:
         cli_plugins.hush()
-    own = ("agent", "simulator", "budget", "seconds", "seed", "batch", "timeout")
+    own = ("agent", "simulator", "budget", "seconds", "seed", "batch", "timeout", "corners")
     project = Project.load(design, **{key: options.pop(key) for key in own})
     execution = _execution(options)
     if dry_run:

@@ -6,7 +6,7 @@ Both the command line and Python scripts start here.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,7 @@ from m3eda.design.space import Space
 from m3eda.design.ties import at_nominal, complete
 from m3eda.design.types import Design, Sizing
 from m3eda.design.yamlfile import nearest
-from m3eda.errors import DesignError, StorageError
+from m3eda.errors import DesignError, Mistake, StorageError
 from m3eda.ledger import Ledger
 from m3eda.loop import End, Run
 from m3eda.plugins import Plugins, build_simulator, tools, version_of
@@ -81,6 +81,8 @@ class Execution:
         return {"mode": mode, "jobs": jobs, "make_executor": make}
 
 
+ALL_CORNERS = "all"
+CORNERS_LISTED = 20
 EXECUTION = Execution()
 """One simulation at a time on this machine, the fastest way."""
 
@@ -95,7 +97,8 @@ class Project:
     @classmethod
     def load(cls, path: Path, **overrides: Any) -> Project:
         """Load a design file. `overrides` replace its own choices: simulator, agent, budget,
-        seconds, seed, batch, timeout; None leaves one as it is.
+        seconds, seed, batch, timeout; None leaves one as it is. `corners` are names of corners to
+        size at besides the nominal one, `all` is every one.
 
         Raises DesignError with every mistake, PluginError.
         """
@@ -109,6 +112,7 @@ class Project:
             ),
         )
         _check_choices(path, design, plugins, overrides)
+        check_corners(design, overrides.get("corners") or ())
         if mistakes := kit_mistakes(design):
             raise DesignError(mistakes)
         return cls(_overridden(design, overrides), plugins)
@@ -317,6 +321,20 @@ def _check_choices(
         raise DesignError(mistakes)
 
 
+def check_corners(design: Design, names: Sequence[str]) -> None:
+    """Raises DesignError with every one of `names` that is no corner of `design`, nor the word for
+    all of them."""
+    known = [corner.name for corner in (design.nominal, *design.corners)]
+    mistakes = []
+    for name in names:
+        if name not in known and name != ALL_CORNERS:
+            hint = nearest(name, known) or f"known: {', '.join(known[:CORNERS_LISTED])}"
+            text = f"no corner is called '{name}'"
+            mistakes.append(Mistake(text, design.path, key="corners", hint=hint))
+    if mistakes:
+        raise DesignError(mistakes)
+
+
 def _overridden(design: Design, overrides: Mapping[str, Any]) -> Design:
     given = {key: value for key, value in overrides.items() if value is not None}
     agent: dict[str, Any] = {
@@ -327,8 +345,12 @@ def _overridden(design: Design, overrides: Mapping[str, Any]) -> Design:
         agent |= {"name": given["agent"], "options": {}}
     if "simulator" in given and given["simulator"] != design.simulator.name:
         simulator |= {"name": given["simulator"], "options": {}}
+    corners = given.get("corners") or design.sized_at
+    if ALL_CORNERS in corners:
+        corners = tuple(corner.name for corner in design.corners)
     return replace(
         design,
+        sized_at=tuple(dict.fromkeys(corners)),
         agent=replace(design.agent, **agent),
         simulator=replace(design.simulator, **simulator),
     )

@@ -25,10 +25,12 @@ def dry_run(project: Project, out: IO[str]) -> None:
     design = project.design
     render_command(project, out, project.nominal_sizing(), None)
     runs = sum(len(testbench.at_points()) for testbench in design.testbenches.values())
+    corners = len(design.simulated)
     print_line(
         out,
         f"* dry run: up to {design.agent.budget} sizings x {runs} "
-        f"simulation{'s' if runs > 1 else ''} x 1 corner = {design.agent.budget * runs} "
+        f"simulation{'s' if runs > 1 else ''} x {corners} corner{'s' if corners > 1 else ''} = "
+        f"{design.agent.budget * runs * corners} "
         f"runs of {design.simulator.name}, agent {design.agent.name}, seed {design.agent.seed}",
     )
 

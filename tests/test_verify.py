@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 import math
+from dataclasses import replace
 
 import pytest
 
+from m3eda.design.snapshot import design_hash, dump, restore
 from m3eda.errors import DesignError
 from m3eda.flow import Execution, Project
 from m3eda.signoff.verify import chosen_corners, misses, verify
@@ -146,3 +148,37 @@ def test_process_supply_and_temperature_on_real_ngspice(tmp_path):
                    tmp_path / "run")  # fmt: skip
     ugbw = {name: result.measures["ugbw"] for name, result in trial.results.items()}
     assert ugbw[slow] < ugbw["nominal"] < ugbw[fast]
+
+
+def test_sizing_at_corners_counts_the_worst(tmp_path):
+    path = write_filter(tmp_path, closed=True)
+    done = m3eda("size", path, "--corner", "heavy", "--corner", "light", "--json", cwd=tmp_path)
+    found = json.loads(done.stdout)
+    assert done.returncode == 0, done.stderr
+    assert set(found["corners"]) == {"nominal", "light", "heavy"}
+    assert m3eda("verify", path, cwd=tmp_path).returncode == 0
+    every = m3eda("size", path, "--corner", "all", "--json", cwd=tmp_path)
+    assert json.loads(every.stdout)["sizing"] == found["sizing"]
+    # another recipe than that of the nominal corner alone: nothing is mixed
+    alone = m3eda("size", path, "--json", cwd=tmp_path)
+    assert set(json.loads(alone.stdout)["corners"]) == {"nominal"}
+    report = m3eda("report", "runs/filter", "--format", "json", cwd=tmp_path)
+    assert set(json.loads(report.stdout)["corners"]) == {"nominal"}
+
+
+def test_a_design_that_is_sized_at_its_nominal_corner_keeps_its_hash(tmp_path):
+    design = Project.load(write_filter(tmp_path, closed=True)).design
+    assert design_hash(replace(design, sized_at=("heavy",)), []) != design_hash(design, [])
+    assert restore(dump(replace(design, sized_at=("heavy",)))).sized_at == ("heavy",)
+    old = json.loads(dump(design))
+    del old["sized_at"]
+    assert restore(json.dumps(old)) == design
+
+
+def test_sizing_at_a_corner_that_is_none(tmp_path):
+    path = write_filter(tmp_path, closed=True)
+    done = m3eda("size", path, "--corner", "hevy", cwd=tmp_path)
+    assert done.returncode == 2
+    assert "did you mean heavy" in only_line(done)
+    done = m3eda("size", path, "--corner", "all", "--dry-run", cwd=tmp_path)
+    assert "x 3 corners = 1500 runs" in done.stdout

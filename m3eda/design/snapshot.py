@@ -61,6 +61,8 @@ def circuit_hash(design: Design, contents: Iterable[str]) -> str:
 
 def _hash(design: Design, contents: Iterable[str]) -> str:
     data = _names_only(_adapter().dump_python(design, warnings=False))
+    if not design.sized_at:
+        del data["sized_at"]  # a design that is sized at its nominal corner is what it was
     text = json.dumps([data, list(contents)], sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:HASH_LENGTH]
 

@@ -244,6 +244,14 @@ class Design:
     sources: tuple[Path, ...] = ()
     """Every YAML file read: the design file, what it extends, the technology."""
 
+    sized_at: tuple[str, ...] = ()
+    """Names of the corners that each sizing is simulated at besides the nominal one."""
+
+    @property
+    def simulated(self) -> tuple[Corner, ...]:
+        """The corners that each sizing is simulated at, the nominal one first."""
+        return (self.nominal, *(each for each in self.corners if each.name in self.sized_at))
+
     @property
     def free(self) -> tuple[Parameter, ...]:
         """Parameters an agent chooses, in file order."""

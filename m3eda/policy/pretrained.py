@@ -155,11 +155,11 @@ class Placed:
     def learn(self, x: FloatArray, values: FloatArray, measures: Sequence[str]) -> None:
         """Find the conditions from trials: `values`, shape (n, k), on the scales of `measures`, nan
         where one does not exist."""
-        from scipy.optimize import least_squares
-
         if not len(x):
             self._codes = self._drawn(self._centre, np.diag(self._spread**2))
             return
+        from scipy.optimize import least_squares  # takes as long to load as a first proposal
+
         columns = [self.measures.index(name) for name in measures]
         there = np.isfinite(values)
         errors = self.errors[columns]

@@ -12,9 +12,8 @@ from typing import IO, Any
 
 from m3eda.design.scoring import margin, met
 from m3eda.design.types import Corner, Design, Limits, Sizing
-from m3eda.design.yamlfile import nearest
-from m3eda.errors import DesignError, ExitCode, Mistake, SimulatorMissing
-from m3eda.flow import Execution, Project
+from m3eda.errors import ExitCode, SimulatorMissing
+from m3eda.flow import ALL_CORNERS, Execution, Project, check_corners
 from m3eda.ledger import Ledger
 from m3eda.report.tables import Table, count_text, markdown, plain_text, spec_table, table_of
 from m3eda.simulate.evaluator import Evaluator
@@ -52,16 +51,11 @@ class Miss:
 
 def chosen_corners(design: Design, names: Sequence[str] = ()) -> tuple[Corner, ...]:
     """The nominal corner and those of the design, or those of `names`. Raises DesignError."""
+    check_corners(design, names)
     known = {corner.name: corner for corner in (design.nominal, *design.corners)}
-    mistakes = []
-    for name in names:
-        if name not in known:
-            hint = nearest(name, known) or f"known: {', '.join(list(known)[:LISTED])}"
-            mistakes.append(Mistake(f"no corner is called '{name}'", design.path, key="corners",
-                                    hint=hint))  # fmt: skip
-    if mistakes:
-        raise DesignError(mistakes)
-    return tuple(known[name] for name in dict.fromkeys(names)) or tuple(known.values())
+    if not names or ALL_CORNERS in names:
+        return tuple(known.values())
+    return tuple(known[name] for name in dict.fromkeys(names))
 
 
 def verify(

@@ -136,7 +136,7 @@ class Evaluator:
 
     @property
     def corners(self) -> tuple[Corner, ...]:
-        return (self.design.nominal,)
+        return self.design.simulated
 
     @property
     def runs(self) -> int:
