@@ -16,6 +16,7 @@ from m3eda.circuits.catalogue import Circuit
 from m3eda.circuits.targets import TargetList, targets_of
 from m3eda.design.ranges import FloatArray
 from m3eda.design.space import Axis, Space
+from m3eda.design.types import NOMINAL
 from m3eda.learning.settings import HELD_OUT
 from m3eda.learning.splits import TECHNOLOGIES
 from m3eda.policy.conditions import DeviceTable, conditions_at
@@ -118,9 +119,15 @@ class Pretraining:
             if np.isfinite(block.devices).all():
                 axes = Space(self._points.project(block.place.technology).design).axes
                 code = encoder.code(block.devices, block.conditions)
+                values = block.values[:, columns]
+                # what meets a held-out target where it is a target is nothing to learn from
+                at_home = (
+                    block.place.technology == self._home and block.place.corner.name == NOMINAL
+                )
+                kept = ~self._meets_held_out(values) if at_home else np.full(len(values), True)
                 held = block.number % HELD_BLOCKS == HELD_BLOCKS - 1
-                found.append(Rows(_given(axes, block.x, code), block.values[:, columns],
-                                  np.full(len(block.x), held)))  # fmt: skip
+                found.append(Rows(_given(axes, block.x[kept], code), values[kept],
+                                  np.full(int(kept.sum()), held)))  # fmt: skip
         return self._joined(found, encoder)
 
     def _at_home(self, encoder: Encoder, devices: dict[str, FloatArray]) -> Rows:
