@@ -265,8 +265,8 @@ class Beliefs:
             return None
         given, own = self._space.features(self._points[there]), missed[there]
         due = THOROUGH.last(len(there))
-        if due < FITTED:
-            return Correction(given, own, _short(given.shape[1]))
+        if self._networks.local or due < FITTED:
+            return Correction(given, own, _short(given.shape[1]), not self._networks.local)
         known = self._fitted.get(k)
         if known is None or known[0] != due:
             middle = own[:due].sum() / (due + 1.0)
@@ -277,8 +277,11 @@ class Beliefs:
 class Correction:
     """What networks miss, in units of their error, by a Gaussian process on what they missed."""
 
-    def __init__(self, given: FloatArray, missed: FloatArray, hyper: gp.Hyper) -> None:
-        self._middle = float(missed.sum()) / (len(missed) + 1.0)
+    def __init__(
+        self, given: FloatArray, missed: FloatArray, hyper: gp.Hyper, shifted: bool = True
+    ) -> None:
+        """`shifted` where they may be off everywhere by about as much."""
+        self._middle = float(missed.sum()) / (len(missed) + 1.0) if shifted else 0.0
         self._process = gp.GaussianProcess(given, missed - self._middle, hyper, CORRECTION)
 
     def predict(self, features: FloatArray) -> tuple[FloatArray, FloatArray]:

@@ -137,6 +137,8 @@ class Placed:
         self._centre, self._spread = centre, spread
         self._codes = self._drawn(centre, np.diag(spread**2))
 
+    local = False
+
     @property
     def code(self) -> FloatArray:
         """The conditions believed in, shape (q,)."""

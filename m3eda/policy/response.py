@@ -123,6 +123,11 @@ class Networks(Protocol):
     @property
     def facts(self) -> Mapping[str, Any]: ...
 
+    @property
+    def local(self) -> bool:
+        """True where what they miss at a sizing tells of its neighbours alone."""
+        ...
+
     def answer(self, x: FloatArray, measures: Sequence[str]) -> Answer:
         """For unit points of these axes, shape (n, d)."""
         ...
@@ -155,6 +160,11 @@ class Response:
     """Their measures in SI units, nan where one does not exist, shape (n, m)."""
     facts: Mapping[str, Any]
     """Where it comes from: circuit, simulations, seconds, version."""
+
+    @property
+    def local(self) -> bool:
+        """True: they have learnt this very circuit where it stands."""
+        return True
 
     def answer(self, x: FloatArray, measures: Sequence[str]) -> Answer:
         """For unit points of these axes, shape (n, d)."""
