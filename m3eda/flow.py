@@ -17,7 +17,7 @@ from m3eda.design import load_design, local_plugins, mistake_at
 from m3eda.design.snapshot import design_hash, restore
 from m3eda.design.space import Space
 from m3eda.design.ties import at_nominal, complete
-from m3eda.design.types import Design, Sizing
+from m3eda.design.types import NOMINAL, Design, Sizing
 from m3eda.design.yamlfile import nearest
 from m3eda.errors import DesignError, Mistake, StorageError
 from m3eda.ledger import Ledger
@@ -350,7 +350,7 @@ def _overridden(design: Design, overrides: Mapping[str, Any]) -> Design:
         corners = tuple(corner.name for corner in design.corners)
     return replace(
         design,
-        sized_at=tuple(dict.fromkeys(corners)),
+        sized_at=tuple(dict.fromkeys(each for each in corners if each != NOMINAL)),
         agent=replace(design.agent, **agent),
         simulator=replace(design.simulator, **simulator),
     )

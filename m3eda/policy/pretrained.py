@@ -8,25 +8,20 @@ from the design's own trials, as those under which the networks would have foret
 
 from __future__ import annotations
 
-import hashlib
-import io
-import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-from zipfile import BadZipFile
 
 import numpy as np
 
 from m3eda.design.ranges import FloatArray
 from m3eda.design.space import Axis
-from m3eda.errors import StorageError
+from m3eda.policy.arrays import WEIGHTS, Kind, read_arrays, starting, write_arrays
 from m3eda.policy.response import Answer, Array, Scale, answers_of, inputs
-from m3eda.report.atomic import write_atomic
 
-VERSION = 1
+KIND = Kind(1, "no networks of a circuit", "`make pretrain` makes it anew")
 FOLDER = Path(__file__).parent / "weights"
 """The networks that come with m3eda, a file a circuit."""
 SUPPLY_NAME = "vdd"
@@ -217,50 +212,27 @@ def write_pretrained(path: Path, found: Pretrained) -> None:
         "middle": found.encoder.middle, "matrix": found.encoder.matrix,
         "spread": found.encoder.spread,
     }  # fmt: skip
-    arrays |= {f"weights.{name}": array.astype(np.float16) for name, array in found.weights.items()}
+    arrays |= {
+        f"{WEIGHTS}{name}": array.astype(np.float16) for name, array in found.weights.items()
+    }
     arrays |= {f"devices.{name}": row for name, row in found.devices.items()}
     head = {
-        "version": VERSION, "circuit": found.circuit, "axes": list(found.axes),
+        "circuit": found.circuit, "axes": list(found.axes),
         "measures": list(found.measures), "home": dict(found.encoder.home),
         "scales": [[scale.log, scale.middle, scale.spread] for scale in found.scales],
-        "facts": dict(found.facts), "checksum": _checksum(arrays),
+        "facts": dict(found.facts),
     }  # fmt: skip
-    file = io.BytesIO()
-    words = np.frombuffer(json.dumps(head).encode(), np.uint8)
-    np.savez_compressed(file, head=words, **arrays)
-    write_atomic(path, file.getvalue())
+    write_arrays(path, KIND, head, arrays)
 
 
 def read_pretrained(path: Path) -> Pretrained:
     """What `write_pretrained` wrote. Raises StorageError where it is damaged or another's."""
-    try:
-        with np.load(io.BytesIO(path.read_bytes()), allow_pickle=False) as file:
-            arrays = {name: file[name] for name in file.files}
-        head = json.loads(arrays.pop("head").tobytes())
-        version = head.get("version")
-    except (OSError, ValueError, KeyError, EOFError, BadZipFile) as error:
-        text = f"{path}: is damaged, or no networks of a circuit ({error})"
-        raise StorageError(text) from error
-    if version != VERSION:
-        text = f"{path}: is of version {version}, this m3eda reads {VERSION}; `make pretrain`"
-        raise StorageError(text)
-    if head.get("checksum") != _checksum(arrays):
-        raise StorageError(f"{path}: its numbers are not those that were written")
-    if not all(np.isfinite(array).all() for array in arrays.values()):
-        raise StorageError(f"{path}: has weights that are no numbers")
+    head, arrays = read_arrays(path, KIND)
     encoder = Encoder(arrays["middle"], arrays["matrix"], arrays["spread"], head["home"])
+    weights = starting(arrays, WEIGHTS)
     return Pretrained(
         head["circuit"], tuple(head["axes"]), tuple(head["measures"]),
         tuple(Scale(*each) for each in head["scales"]), arrays["errors"], encoder,
-        {name[8:]: a.astype(np.float32) for name, a in arrays.items() if name[:8] == "weights."},
-        {name[8:]: array for name, array in arrays.items() if name[:8] == "devices."},
-        arrays["anchors"].astype(float), head["facts"],
+        {name: array.astype(np.float32) for name, array in weights.items()},
+        starting(arrays, "devices."), arrays["anchors"].astype(float), head["facts"],
     )  # fmt: skip
-
-
-def _checksum(arrays: Mapping[str, Any]) -> str:
-    found = hashlib.sha256()
-    for name in sorted(arrays):
-        found.update(f"{name} {arrays[name].dtype.str} {arrays[name].shape}".encode())
-        found.update(np.ascontiguousarray(arrays[name]).tobytes())
-    return found.hexdigest()

@@ -7,27 +7,22 @@ nothing here does.
 
 from __future__ import annotations
 
-import hashlib
-import io
-import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
-from zipfile import BadZipFile
 
 import numpy as np
 from numpy.typing import NDArray
 
 from m3eda.design.ranges import FloatArray
 from m3eda.design.space import Axis
-from m3eda.errors import StorageError
 from m3eda.learning.manifest import parameter_words
 from m3eda.learning.reader import parameter_of
-from m3eda.report.atomic import write_atomic
+from m3eda.policy.arrays import WEIGHTS, Kind, read_arrays, starting, write_arrays
 
-VERSION = 1
+KIND = Kind(1, "nothing that `m3eda learn` wrote", "learn it anew")
 WIDE_RANGE = 10.0
 """Ratio of a linear range's ends from which its logarithm is an input as well."""
 FAR = 10.0
@@ -212,52 +207,24 @@ def _chunk_of(weights: Mapping[str, Array], given: Array) -> Array:
 
 def write_response(path: Path, response: Response) -> None:
     """Put `response` in the place of what `path` holds. Raises StorageError."""
-    arrays = {f"weights.{name}": array for name, array in response.weights.items()}
+    arrays = {f"{WEIGHTS}{name}": array for name, array in response.weights.items()}
     arrays |= {"x": response.x, "values": response.values, "errors": response.errors}
     head = {
-        "version": VERSION,
         "axes": {axis.name: parameter_words(axis.parameter) for axis in response.axes},
         "measures": list(response.measures),
         "scales": [[scale.log, scale.middle, scale.spread] for scale in response.scales],
         "facts": dict(response.facts),
-        "checksum": _checksum(arrays),
     }
-    file = io.BytesIO()
-    words = np.frombuffer(json.dumps(head).encode(), np.uint8)
-    np.savez_compressed(file, head=words, **arrays)  # type: ignore[arg-type]
-    write_atomic(path, file.getvalue())
+    write_arrays(path, KIND, head, arrays)
 
 
 def read_response(path: Path) -> Response:
     """What `write_response` wrote. Raises StorageError where it is damaged or another's."""
-    try:
-        with np.load(io.BytesIO(path.read_bytes()), allow_pickle=False) as file:
-            arrays = {name: file[name] for name in file.files}
-        head = json.loads(arrays.pop("head").tobytes())
-        version = head.get("version")
-    except (OSError, ValueError, KeyError, EOFError, BadZipFile) as error:
-        text = f"{path}: is damaged or nothing that `m3eda learn` wrote ({error})"
-        raise StorageError(text) from error
-    if version != VERSION:
-        text = f"{path}: is of version {version}, this m3eda reads {VERSION}; learn it anew"
-        raise StorageError(text)
-    if head.get("checksum") != _checksum(arrays):
-        raise StorageError(f"{path}: its numbers are not those that were written; learn it anew")
-    weights = {name[8:]: array for name, array in arrays.items() if name.startswith("weights.")}
-    if not all(np.isfinite(array).all() for array in weights.values()):
-        raise StorageError(f"{path}: has weights that are no numbers; learn it anew")
+    head, arrays = read_arrays(path, KIND)
     axes = tuple(Axis(parameter_of(name, words)) for name, words in head["axes"].items())
     scales = tuple(Scale(*each) for each in head["scales"])
-    return Response(axes, tuple(head["measures"]), scales, arrays["errors"], weights, arrays["x"],
-                    arrays["values"], head["facts"])  # fmt: skip
-
-
-def _checksum(arrays: Mapping[str, NDArray[Any]]) -> str:
-    found = hashlib.sha256()
-    for name in sorted(arrays):
-        found.update(f"{name} {arrays[name].dtype.str} {arrays[name].shape}".encode())
-        found.update(np.ascontiguousarray(arrays[name]).tobytes())
-    return found.hexdigest()
+    return Response(axes, tuple(head["measures"]), scales, arrays["errors"],
+                    starting(arrays, WEIGHTS), arrays["x"], arrays["values"], head["facts"])  # fmt: skip
 
 
 def _silu(values: Array) -> Array:
