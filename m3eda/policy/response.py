@@ -223,8 +223,9 @@ def read_response(path: Path) -> Response:
     head, arrays = read_arrays(path, KIND)
     axes = tuple(Axis(parameter_of(name, words)) for name, words in head["axes"].items())
     scales = tuple(Scale(*each) for each in head["scales"])
-    return Response(axes, tuple(head["measures"]), scales, arrays["errors"],
-                    starting(arrays, WEIGHTS), arrays["x"], arrays["values"], head["facts"])  # fmt: skip
+    weights = starting(arrays, WEIGHTS)
+    return Response(axes, tuple(head["measures"]), scales, arrays["errors"], weights, arrays["x"],
+                    arrays["values"], head["facts"])  # fmt: skip
 
 
 def _silu(values: Array) -> Array:
