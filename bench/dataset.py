@@ -30,7 +30,6 @@ from m3eda.design.space import Space
 from m3eda.flow import Execution, Project
 from m3eda.learning.making import Maker, Plan, unheard
 from m3eda.learning.sampling import Sampler
-from m3eda.learning.simulations import Corners
 from m3eda.simulate.evaluator import Evaluator
 
 BAR = 0.8
@@ -102,15 +101,15 @@ def measured(name: str, project: Project, jobs: int, points: int, rounds: int) -
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         engine = stack.enter_context(closing(project.evaluator(execution)))
-        corners = stack.enter_context(closing(Corners(project.evaluator(execution))))
+        ours = stack.enter_context(closing(project.evaluator(execution)))
         _engine(project, engine, 20 * jobs, seed=0)
-        _dataset(project, corners, folder / "first", 20 * jobs, seed=0)
+        _dataset(project, ours, folder / "first", 20 * jobs, seed=0)
         times = []
         for number in range(rounds):
             made = folder / str(number)
             both = [
                 lambda: _engine(project, engine, points, number + 1),  # noqa: B023  called here
-                lambda: _dataset(project, corners, made, points, number + 1),  # noqa: B023
+                lambda: _dataset(project, ours, made, points, number + 1),  # noqa: B023
             ]
             order = (0, 1) if number % 2 else (1, 0)
             spent = {index: both[index]() for index in order}
@@ -153,11 +152,11 @@ def _engine(project: Project, evaluator: Evaluator, points: int, seed: int) -> T
     return _since(began)
 
 
-def _dataset(project: Project, corners: Corners, folder: Path, points: int, seed: int) -> Times:
+def _dataset(project: Project, evaluator: Evaluator, folder: Path, points: int, seed: int) -> Times:
     """What it takes from an empty folder to a whole dataset."""
     folder.mkdir()
     began = _clocks()
-    maker = Maker(project, folder, Plan(points, seed), corners, unheard)
+    maker = Maker(project, folder, Plan(points, seed), evaluator, unheard)
     maker.prepare()
     maker.simulate()
     spent = _since(began)

@@ -156,7 +156,11 @@ class Evaluator:
     def complete(self, sizing: Sizing) -> Sizing:
         return complete(self.given.design, sizing)
 
-    def evaluate(self, sizings: Sequence[Sizing]) -> Iterator[dict[str, CornerResult]]:
+    def evaluate(
+        self, sizings: Sequence[Sizing], corners: object = None
+    ) -> Iterator[dict[str, CornerResult]]:
+        """At the one corner there is."""
+
         def results() -> Iterator[dict[str, CornerResult]]:
             for sizing in sizings:
                 yield {NOMINAL: CornerResult(self.given.evaluate(sizing), runs=1)}

@@ -22,6 +22,7 @@ from m3eda.cli_learn import learn
 from m3eda.cli_options import DESIGN, FILE, FOLDER, JOBS, SET, SIZING, TIMEOUT, duration, room
 from m3eda.cli_signoff import verify
 from m3eda.cli_train import train
+from m3eda.design.types import STRATEGIES
 from m3eda.errors import ExitCode, M3edaError
 from m3eda.report.atomic import silence
 
@@ -91,7 +92,12 @@ def cli() -> None:
     "corners",
     metavar="NAME",
     multiple=True,
-    help="Size at this corner of the design too (`all`: at every one); may be repeated.",
+    help="Specs must hold at this corner too (`all`: at every one); may be repeated.",
+)
+@click.option(
+    "--strategy",
+    type=click.Choice(STRATEGIES),
+    help="How corners are taken up while sizing (default: auto).",
 )
 @click.option(
     "--batch",
@@ -137,7 +143,8 @@ def size(design: Path, dry_run: bool, as_json: bool, **options: Any) -> ExitCode
         raise click.UsageError("--resume and --fresh exclude each other")
     if options["quiet"]:
         cli_plugins.hush()
-    own = ("agent", "simulator", "budget", "seconds", "seed", "batch", "timeout", "corners")
+    own = ("agent", "simulator", "budget", "seconds", "seed", "batch", "timeout", "corners",
+           "strategy")  # fmt: skip
     project = Project.load(design, **{key: options.pop(key) for key in own})
     execution = _execution(options)
     if dry_run:

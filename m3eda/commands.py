@@ -213,7 +213,8 @@ def stored_summary(run_dir: Path) -> Summary:
         last = segments[-1]
         design = restore(last.design)
         trials = [
-            score(t.number, t.sizing, t.results, design.specs) for t in ledger.trials(last.id)
+            score(t.number, t.sizing, t.results, design.specs, design.required)
+            for t in ledger.trials(last.id)
         ]
     hashed = _stored_hash(folder, design)
     return summarize(

@@ -14,15 +14,17 @@ from typing import Any
 from m3eda.agents.guard import make_agent
 from m3eda.agents.types import Agent
 from m3eda.design import load_design, local_plugins, mistake_at
+from m3eda.design.corners import signed_off
 from m3eda.design.snapshot import design_hash, restore
 from m3eda.design.space import Space
 from m3eda.design.ties import at_nominal, complete
-from m3eda.design.types import NOMINAL, Design, Sizing
+from m3eda.design.types import ALL_CORNERS, Design, Sizing
 from m3eda.design.yamlfile import nearest
 from m3eda.errors import DesignError, Mistake, StorageError
 from m3eda.ledger import Ledger
 from m3eda.loop import End, Run
 from m3eda.plugins import Plugins, build_simulator, tools, version_of
+from m3eda.pvt.exploration import make_exploration
 from m3eda.recipe import segment_of
 from m3eda.report.summary import Summary, summarize
 from m3eda.simulate.cache import Cache
@@ -81,7 +83,6 @@ class Execution:
         return {"mode": mode, "jobs": jobs, "make_executor": make}
 
 
-ALL_CORNERS = "all"
 CORNERS_LISTED = 20
 EXECUTION = Execution()
 """One simulation at a time on this machine, the fastest way."""
@@ -97,8 +98,8 @@ class Project:
     @classmethod
     def load(cls, path: Path, **overrides: Any) -> Project:
         """Load a design file. `overrides` replace its own choices: simulator, agent, budget,
-        seconds, seed, batch, timeout; None leaves one as it is. `corners` are names of corners to
-        size at besides the nominal one, `all` is every one.
+        seconds, seed, batch, timeout, and of the sign-off `corners`, names or `all`, and
+        `strategy`; None leaves one as it is.
 
         Raises DesignError with every mistake, PluginError.
         """
@@ -267,7 +268,8 @@ def prepare(
         evaluator.store, evaluator.cache = ledger, cache
         design = project.design
         if not design.agent.batch:
-            design = _with_batch(design, -(-evaluator.executor.width // evaluator.runs))
+            runs = evaluator.runs * len(make_exploration(design).active)
+            design = _with_batch(design, -(-evaluator.executor.width // runs))
         learnt = [content_hash(path) for path in project.agent_files()]
         segment, prior = segment_of(
             ledger, project.design, design, [*contents, *built], evaluator, resume, learnt
@@ -345,12 +347,11 @@ def _overridden(design: Design, overrides: Mapping[str, Any]) -> Design:
         agent |= {"name": given["agent"], "options": {}}
     if "simulator" in given and given["simulator"] != design.simulator.name:
         simulator |= {"name": given["simulator"], "options": {}}
-    corners = given.get("corners") or design.sized_at
-    if ALL_CORNERS in corners:
-        corners = tuple(corner.name for corner in design.corners)
+    corners = given.get("corners") or design.signoff.corners
+    strategy = given.get("strategy") or design.signoff.strategy
     return replace(
         design,
-        sized_at=tuple(dict.fromkeys(each for each in corners if each != NOMINAL)),
+        signoff=signed_off(design.corners, corners, strategy),
         agent=replace(design.agent, **agent),
         simulator=replace(design.simulator, **simulator),
     )

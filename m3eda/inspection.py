@@ -25,7 +25,7 @@ def dry_run(project: Project, out: IO[str]) -> None:
     design = project.design
     render_command(project, out, project.nominal_sizing(), None)
     runs = sum(len(testbench.at_points()) for testbench in design.testbenches.values())
-    corners = len(design.simulated)
+    corners = len(design.required)
     print_line(
         out,
         f"* dry run: up to {design.agent.budget} sizings x {runs} "

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Generator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from enum import Enum
 from pathlib import Path
@@ -23,10 +23,10 @@ from m3eda.ledger import Ledger, StoredTrial
 from m3eda.objective.demand import Demand
 from m3eda.objective.front import Front
 from m3eda.objective.search import make_demand
+from m3eda.pvt.exploration import Results, Specs, make_exploration
 from m3eda.simulate.evaluator import Evaluator
-from m3eda.simulate.failures import SystematicFailure
+from m3eda.simulate.failures import SystematicFailure, all_alike
 from m3eda.simulate.trial import CornerResult, Trial, score
-from m3eda.simulate.types import State
 
 LEARNT = "learned.npz"
 REPEATS_ALLOWED = 100
@@ -140,6 +140,10 @@ class _Progress:
     def __init__(self, run: Run) -> None:
         self.run = run
         self._demand = run.make_demand(run.design)
+        self._exploration = make_exploration(run.design)
+        self._moved = False
+        """True where the exploration wants the agent told of other specs."""
+        self._explore(run.prior)
         self._started = run.clock()
         self._stored = {}
         if run.ledger is not None:
@@ -170,21 +174,39 @@ class _Progress:
             return agent.ask(max(self.run.design.agent.batch, 1))
 
     @property
+    def _specs(self) -> Specs:
+        """What a sizing is to reach at every corner: the demand is among it."""
+        return self.run.design.specs if self._demand is None else self._demand.specs
+
+    @property
     def _wanted(self) -> Design:
-        """The design as the agent is to see it: with the demand among its specs."""
-        if self._demand is None:
-            return self.run.design
-        return replace(self.run.design, specs=self._demand.specs)
+        """The design as the agent is to see it."""
+        specs = self._exploration.specs(self._specs)
+        return self.run.design if specs is self.run.design.specs else self._with(specs)
+
+    def _with(self, specs: Specs) -> Design:
+        return replace(self.run.design, specs=specs)
+
+    def _explore(self, trials: Sequence[StoredTrial]) -> None:
+        self._exploration.hear([self._scored(0, t.sizing, t.results) for t in trials], self._specs)
+
+    def _scored(self, number: int, sizing: Sizing, results: Results) -> Trial:
+        """A trial as the user is to see it."""
+        design = self.run.design
+        return score(number, sizing, results, design.specs, design.required)
 
     def _known(self) -> list[Trial]:
         """Every trial of before, prior ones included, scored as the agent is to see it."""
-        run, design = self.run, self._wanted
+        run = self.run
         earlier = [*run.prior, *(StoredTrial(t.number, t.sizing, t.results) for t in run.trials)]
-        return [
-            score(number, stored.sizing, stored.results, design.specs)
-            for number, stored in enumerate(earlier)
-            if _inside(design, stored.sizing)
-        ]
+        inside = [stored for stored in earlier if _inside(run.design, stored.sizing)]
+        return self._to_tell(replace(trial, number=number) for number, trial in enumerate(inside))
+
+    def _to_tell(self, trials: Iterable[Trial | StoredTrial]) -> list[Trial]:
+        """`trials` as the agent is to hear them, but for those that tell it nothing."""
+        wanted, specs = self._specs, self._wanted.specs
+        heard = [(t, self._exploration.heard(t.sizing, t.results, wanted)) for t in trials]
+        return [score(t.number, t.sizing, results, specs) for t, results in heard if results]
 
     def already_good(self) -> list[Sizing]:
         """Prior sizings that meet every spec of today: the first, or with an objective the best.
@@ -194,7 +216,7 @@ class _Progress:
         """
         run, names = self.run, Space(self.run.design).names
         prior = [
-            score(number, stored.sizing, stored.results, run.design.specs)
+            self._scored(number, stored.sizing, stored.results)
             for number, stored in enumerate(run.prior)
             if _inside(run.design, stored.sizing)
         ]
@@ -211,7 +233,7 @@ class _Progress:
         while (stored := self._stored.get(len(sizings))) is not None:
             sizings.append({name: stored.sizing[name] for name in names})
             distinct.add(_key(stored.sizing))
-            good = score(0, stored.sizing, stored.results, run.design.specs).met
+            good = self._scored(0, stored.sizing, stored.results).met
             if (good and not self.objective) or len(distinct) >= run.design.agent.budget:
                 return sizings
         return []
@@ -225,20 +247,22 @@ class _Progress:
             run.trials[:] = [_anew(trial, design) for trial in run.trials]
             self._looked = 0
             self._demand = run.make_demand(design)
+            self._exploration = make_exploration(design)
+            self._explore([StoredTrial(t.number, t.sizing, t.results) for t in run.trials])
             if self._demand is not None:
                 self._demand.begin(run.trials)
         return self.fresh_agent()
 
     def told(self, agent: Agent, trials: Sequence[Trial]) -> Agent:
-        """Tell `agent` what it asked for; another one goes on where it cannot take a new demand."""
-        if self._demand is None:
-            agent.tell(trials)
-            return agent
-        if self._demand.hear(trials):
+        """Tell `agent` what it asked for; another one goes on where it cannot take other specs."""
+        changed, self._moved = self._moved, False
+        if self._demand is not None and self._demand.hear(trials):
+            changed = True
+        if changed:
             taken = retargeted(agent, self._wanted, self._known())
             return agent if taken else self.fresh_agent()
-        specs = self._demand.specs
-        agent.tell([score(t.number, t.sizing, t.results, specs) for t in trials])
+        as_seen = self._wanted is self.run.design and not self.run.design.signoff.corners
+        agent.tell(trials if as_seen else self._to_tell(trials))
         return agent
 
     def ending(self) -> End | None:
@@ -281,7 +305,9 @@ class _Progress:
         first = len(self.run.trials)
         known = [self._recall(first + i, sizing) for i, sizing in enumerate(sizings)]
         todo = [sizing for sizing, results in zip(sizings, known, strict=True) if results is None]
-        fresh = self.run.evaluator.evaluate(todo)
+        fresh = self.run.evaluator.evaluate(todo, self._exploration.at)
+        if self.run.design.signoff.corners:
+            fresh = self._explored(todo, list(fresh))
         try:
             for sizing, results in zip(sizings, known, strict=True):
                 replayed = results is not None
@@ -289,14 +315,27 @@ class _Progress:
         finally:
             fresh.close()
 
+    def _explored(
+        self, sizings: Sequence[Sizing], found: Sequence[dict[str, CornerResult]]
+    ) -> Generator[dict[str, CornerResult], None, None]:
+        """What is `found` at the active corners, and what the exploration wants to know besides."""
+        for sizing, near in zip(sizings, found, strict=True):
+            results: Results = near
+            while corners := self._exploration.more(sizing, results, self._specs):
+                [further] = self.run.evaluator.evaluate([sizing], corners)
+                results = {**results, **further}
+            yield {c.name: results[c.name] for c in self.run.design.required if c.name in results}
+
     def _recall(self, number: int, sizing: Sizing) -> Mapping[str, CornerResult] | None:
         stored = self._stored.get(number)
         return stored.results if stored and _key(stored.sizing) == _key(sizing) else None
 
     def _finish(self, sizing: Sizing, results: Mapping[str, CornerResult], replayed: bool) -> Trial:
         run = self.run
-        trial = score(len(run.trials), sizing, results, run.design.specs)
+        trial = self._scored(len(run.trials), sizing, results)
         run.trials.append(trial)
+        if self._exploration.hear([trial], self._specs):
+            self._moved = True
         if replayed:
             run.replayed += 1
         elif run.ledger is not None:
@@ -316,20 +355,8 @@ class _Progress:
         trials = self.run.trials
         if not count or len(trials) != count or not self.run.design.failures.stop_after_same_error:
             return
-        first = trials[0]
-        if first.state is not State.COMPLETE and all(_same_failure(first, t) for t in trials):
+        if all_alike(trials):
             raise SystematicFailure(trials)
-
-
-def _same_failure(one: Trial, other: Trial) -> bool:
-    # a reason may hold the time a run stopped at; a time-out is the same whatever its words
-    return one.state is other.state and (
-        one.state is State.TIMEOUT or _words(one.reason) == _words(other.reason)
-    )
-
-
-def _words(reason: str) -> str:
-    return "".join(c for c in reason if not (c.isdigit() or c in ".-+"))
 
 
 def _key(sizing: Sizing) -> tuple[object, ...]:
@@ -338,7 +365,7 @@ def _key(sizing: Sizing) -> tuple[object, ...]:
 
 def _anew(trial: Trial, design: Design) -> Trial:
     """`trial` scored by a changed `design`; behind all others where it is no sizing of it."""
-    scored = score(trial.number, trial.sizing, trial.results, design.specs)
+    scored = score(trial.number, trial.sizing, trial.results, design.specs, design.required)
     if _inside(design, trial.sizing):
         whole = complete(design, trial.sizing)
         if _key(whole) == _key(trial.sizing):

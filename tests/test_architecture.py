@@ -21,8 +21,16 @@ ROOMS = {
     "m3eda.objective": BASE | {"m3eda.design", "m3eda.simulate", "m3eda.objective"},
     "m3eda.agents": BASE | {"m3eda.design", "m3eda.simulate", "m3eda.agents"},
     "m3eda.ledger": BASE | {"m3eda.design", "m3eda.simulate"},
+    "m3eda.pvt": BASE | {"m3eda.design", "m3eda.simulate", "m3eda.pvt"},
     "m3eda.loop": BASE
-    | {"m3eda.design", "m3eda.simulate", "m3eda.objective", "m3eda.agents", "m3eda.ledger"},
+    | {
+        "m3eda.design",
+        "m3eda.simulate",
+        "m3eda.objective",
+        "m3eda.pvt",
+        "m3eda.agents",
+        "m3eda.ledger",
+    },
     "m3eda.circuits": BASE
     | {"m3eda.design", "m3eda.simulate", "m3eda.plugins", "m3eda.flow", "m3eda.circuits"},
     "m3eda.importing": BASE

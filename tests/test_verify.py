@@ -9,6 +9,7 @@ from dataclasses import replace
 import pytest
 
 from m3eda.design.snapshot import design_hash, dump, restore
+from m3eda.design.types import Signoff
 from m3eda.errors import DesignError
 from m3eda.flow import Execution, Project
 from m3eda.signoff.verify import chosen_corners, misses, verify
@@ -168,10 +169,10 @@ def test_sizing_at_corners_counts_the_worst(tmp_path):
 
 def test_a_design_that_is_sized_at_its_nominal_corner_keeps_its_hash(tmp_path):
     design = Project.load(write_filter(tmp_path, closed=True)).design
-    assert design_hash(replace(design, sized_at=("heavy",)), []) != design_hash(design, [])
-    assert restore(dump(replace(design, sized_at=("heavy",)))).sized_at == ("heavy",)
+    assert design_hash(replace(design, signoff=Signoff(("heavy",))), []) != design_hash(design, [])
+    assert restore(dump(replace(design, signoff=Signoff(("heavy",))))).signoff.corners == ("heavy",)
     old = json.loads(dump(design))
-    del old["sized_at"]
+    del old["signoff"]
     assert restore(json.dumps(old)) == design
 
 

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
 
 from m3eda.design.scoring import bounds
 from m3eda.design.space import FloatArray
-from m3eda.design.types import Design
-from m3eda.simulate.trial import Trial
+from m3eda.design.types import Design, Limits, Spec
+from m3eda.simulate.trial import Trial, score
 
 TAIL = 1.0
 """Interquartile ranges after which an output is compressed."""
@@ -24,10 +24,17 @@ class Output:
     measure: str
     low: float
     high: float
+    specs: Mapping[str, Spec] = field(default_factory=dict, compare=False)
+    """Where limits differ from corner to corner: the spec alone, for each corner of the row."""
 
     def value(self, trial: Trial) -> float:
         """What `trial` gave at worst; nan where the measure does not exist or is not finite."""
-        value = trial.worst.get(self.measure, math.nan)
+        worst = trial.worst
+        known = {name: trial.results[name] for name in self.specs if name in trial.results}
+        if known:
+            spec = next(iter(self.specs.values()))
+            worst = score(0, trial.sizing, known, {self.measure: spec}).worst
+        value = worst.get(self.measure, math.nan)
         return value if math.isfinite(value) else math.nan
 
 
@@ -41,7 +48,18 @@ class Scaled:
 
 
 def outputs(design: Design) -> tuple[Output, ...]:
-    return tuple(Output(spec.measure, *bounds(spec.limits)) for spec in design.specs.values())
+    """A row a spec; of one whose limits differ from corner to corner one for each set of limits."""
+    rows = []
+    for spec in design.specs.values():
+        corners: dict[Limits, dict[str, Spec]] = {}
+        for corner in design.required:
+            corners.setdefault(spec.at(corner.name), {})[corner.name] = spec
+        apart = len(corners) > 1
+        rows += [
+            Output(spec.measure, *bounds(limits), specs if apart else {})
+            for limits, specs in corners.items()
+        ]
+    return tuple(rows)
 
 
 def table(rows: Sequence[Output], trial: Trial) -> FloatArray:

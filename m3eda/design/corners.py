@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from m3eda.design.parameters import plain
 from m3eda.design.problems import Problems
 from m3eda.design.scalars import Number
 from m3eda.design.schema import CornersEntry
-from m3eda.design.types import NOMINAL, Corner, Value
+from m3eda.design.types import ALL_CORNERS, NOMINAL, Corner, Signoff, Value
 from m3eda.design.yamlfile import KeyPath, nearest
 from m3eda.units import same_unit
 
@@ -107,6 +107,13 @@ class Corners:
             return
         hint = nearest(name, self.processes) or f"known: {', '.join(self.processes)}"
         self.problems.add(path, f"no process corner is called '{name}'", hint)
+
+
+def signed_off(corners: Sequence[Corner], names: Sequence[str], strategy: str) -> Signoff:
+    """The sign-off at the corners of `names`, each once; `all` stands for every one."""
+    chosen = [corner.name for corner in corners] if ALL_CORNERS in names else names
+    distinct = dict.fromkeys(name for name in chosen if name != NOMINAL)
+    return Signoff(tuple(distinct), strategy)
 
 
 def _corner(point: dict[str, Value]) -> Corner:

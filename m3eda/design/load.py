@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
-from m3eda.design.corners import Corners
+from m3eda.design.corners import Corners, signed_off
 from m3eda.design.datasheet import Measures, Specs, build_objective
 from m3eda.design.expressions import Expression
 from m3eda.design.extends import load_yaml
@@ -19,11 +19,14 @@ from m3eda.design.technology import build_technology
 from m3eda.design.templates import TemplateNames, Templates
 from m3eda.design.testbenches import build_testbench
 from m3eda.design.types import (
+    ALL_CORNERS,
+    NOMINAL,
     AgentChoice,
     Corner,
     Design,
     FailurePolicy,
     Measure,
+    Signoff,
     SimulatorChoice,
     Spec,
     Technology,
@@ -31,7 +34,7 @@ from m3eda.design.types import (
     Value,
     Variation,
 )
-from m3eda.design.yamlfile import Document, KeyPath
+from m3eda.design.yamlfile import Document, KeyPath, nearest
 
 TEMPERATURE = "temp"
 ROOM_TEMPERATURE = 27.0
@@ -137,6 +140,7 @@ class _Loader:
             technology=technology,
             conditions={name: plain(value) for name, value in conditions.items()},
             corners=corners,
+            signoff=self._signoff(corners),
             objective=objective,
             variation=self._variation(),
             simulator=self._simulator(),
@@ -242,6 +246,18 @@ class _Loader:
         if self._section_broken("technology"):
             processes = None
         return Corners({**own, **conditions}, processes, self.problems).build(self.file.corners)
+
+    def _signoff(self, corners: tuple[Corner, ...]) -> Signoff:
+        entry = self.file.signoff
+        known = [NOMINAL, *(corner.name for corner in corners)]
+        if not self.problems.is_broken("corners"):
+            for index, name in enumerate(entry.corners):
+                if name not in {ALL_CORNERS, *known}:
+                    hint = nearest(name, known) or f"known: {ALL_CORNERS}, {', '.join(known[:20])}"
+                    listed = isinstance(self.problems.document.at(("signoff", "corners")), list)
+                    path: KeyPath = ("signoff", "corners", *([index] if listed else []))
+                    self.problems.add(path, f"no corner is called '{name}'", hint)
+        return signed_off(corners, entry.corners, entry.strategy)
 
     def _specs(
         self,

@@ -297,6 +297,17 @@ class FailuresEntry(Entry):
     )
 
 
+class SignoffEntry(Entry):
+    """Where a sizing must hold, and how one that does is found."""
+
+    corners: Words = Field(
+        default=[], description="Names of corners, or `all`; left out, the nominal one alone."
+    )
+    strategy: Literal["auto", "brute-force", "progressive-hardest", "progressive-random"] = Field(
+        default="auto", description="How corners are taken up while sizing."
+    )
+
+
 class VariationEntry(Entry):
     """Monte Carlo."""
 
@@ -354,6 +365,9 @@ class DesignFile(Entry):
         default=CornersEntry(),
         description="A grid of lists, a list of named corners, or a grid with "
         "named corners under named.",
+    )
+    signoff: SignoffEntry = Field(
+        default=SignoffEntry(), description="The corners that a sizing must hold at."
     )
     variation: VariationEntry | None = Field(default=None, description="Monte Carlo.")
     agent: Annotated[AgentEntry, _spread("name")] = Field(

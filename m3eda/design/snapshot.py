@@ -12,7 +12,7 @@ from typing import Any
 
 from pydantic import TypeAdapter
 
-from m3eda.design.types import AgentChoice, Design
+from m3eda.design.types import AgentChoice, Design, Signoff
 
 HASH_LENGTH = 16
 """Hexadecimal digits kept of a hash: 64 bits tell any number of designs apart."""
@@ -54,6 +54,7 @@ def circuit_hash(design: Design, contents: Iterable[str]) -> str:
         description="",
         sources=(),
         corners=(),
+        signoff=Signoff(),
         variation=None,
     )
     return _hash(bare, contents)
@@ -61,8 +62,8 @@ def circuit_hash(design: Design, contents: Iterable[str]) -> str:
 
 def _hash(design: Design, contents: Iterable[str]) -> str:
     data = _names_only(_adapter().dump_python(design, warnings=False))
-    if not design.sized_at:
-        del data["sized_at"]  # a design that is sized at its nominal corner is what it was
+    if not design.signoff.corners:
+        del data["signoff"]  # a design that is sized at its nominal corner is what it was
     text = json.dumps([data, list(contents)], sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:HASH_LENGTH]
 

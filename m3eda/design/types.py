@@ -217,6 +217,22 @@ class Variation:
     yield_target: float | None = None
 
 
+ALL_CORNERS = "all"
+"""The word that stands for every corner of a design."""
+STRATEGIES = ("auto", "brute-force", "progressive-hardest", "progressive-random")
+"""Ways to find a sizing that holds at several corners; `pvt/exploration.py` tells of each."""
+
+
+@dataclass(frozen=True)
+class Signoff:
+    """What a sizing must hold at besides the nominal corner, and how one is found."""
+
+    corners: tuple[str, ...] = ()
+    """Names of corners; empty for the nominal one alone."""
+    strategy: str = "auto"
+    """One of `STRATEGIES`."""
+
+
 @dataclass(frozen=True)
 class Design:
     """A whole design file, checked. Mappings keep the order of the file."""
@@ -243,14 +259,13 @@ class Design:
     """Local plugin files the design names, absolute."""
     sources: tuple[Path, ...] = ()
     """Every YAML file read: the design file, what it extends, the technology."""
-
-    sized_at: tuple[str, ...] = ()
-    """Names of the corners that each sizing is simulated at besides the nominal one."""
+    signoff: Signoff = Signoff()
 
     @property
-    def simulated(self) -> tuple[Corner, ...]:
-        """The corners that each sizing is simulated at, the nominal one first."""
-        return (self.nominal, *(each for each in self.corners if each.name in self.sized_at))
+    def required(self) -> tuple[Corner, ...]:
+        """The corners that a sizing must hold at, the nominal one first."""
+        wanted = set(self.signoff.corners)
+        return (self.nominal, *(each for each in self.corners if each.name in wanted))
 
     @property
     def free(self) -> tuple[Parameter, ...]:

@@ -22,7 +22,6 @@ from m3eda.flow import EXECUTION, Execution, Project
 from m3eda.learning.making import Heard, Maker, Plan, unheard
 from m3eda.learning.manifest import Manifest
 from m3eda.learning.sampling import MOST
-from m3eda.learning.simulations import Corners
 from m3eda.report.atomic import make_directory, storing
 
 __all__ = ["Made", "Plan", "dataset_folder", "make_dataset"]
@@ -65,9 +64,9 @@ def make_dataset(
     make_directory(folder)
     with _claimed(folder):
         # points are new: to ask the cache for each would cost more than it ever gives
-        corners = Corners(project.evaluator(replace(execution, cache=False)))
-        with contextlib.closing(corners):
-            maker = Maker(project, folder, plan, corners, heard)
+        evaluator = project.evaluator(replace(execution, cache=False))
+        with contextlib.closing(evaluator):
+            maker = Maker(project, folder, plan, evaluator, heard)
             maker.prepare()
             began = time.perf_counter()
             simulated = maker.simulate()

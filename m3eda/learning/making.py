@@ -20,7 +20,8 @@ from m3eda.learning.journal import Columns, Journal, Row, remove_journal
 from m3eda.learning.manifest import FILE, STATES, Manifest, check_same, identity_of, read_manifest
 from m3eda.learning.sampling import Sampler, Sampling
 from m3eda.learning.shards import checked_bytes, columns_of, read_shard, write_shard
-from m3eda.learning.simulations import Corners, check_installed
+from m3eda.learning.simulations import check_installed
+from m3eda.simulate.evaluator import Evaluator
 from m3eda.simulate.failures import exit_code_of
 from m3eda.simulate.trial import CornerResult
 from m3eda.simulate.types import State
@@ -68,12 +69,12 @@ class Maker:
     """One call of `make_dataset`, in a folder that no other process writes to."""
 
     def __init__(
-        self, project: Project, folder: Path, plan: Plan, evaluators: Corners, heard: Heard
+        self, project: Project, folder: Path, plan: Plan, evaluator: Evaluator, heard: Heard
     ) -> None:
         design = project.design
         self.manifest = Manifest({})
         self._project, self._folder, self._plan = project, folder, plan
-        self._evaluators, self._heard = evaluators, heard
+        self._evaluator, self._heard = evaluator, heard
         nominal = (design.nominal,)
         self._corners: tuple[Corner, ...] = (*nominal, *design.corners) if plan.corners else nominal
         self._sampler = Sampler(Space(design), self._corners, plan.sampling, plan.seed)
@@ -87,7 +88,7 @@ class Maker:
     def prepare(self) -> None:
         """Look at what is there, and put it in order. Raises as `make_dataset`."""
         identity = identity_of(
-            self._project, self._evaluators.at(self._corners[0]), corners=self._corners,
+            self._project, self._evaluator, corners=self._corners,
             seed=self._plan.seed, sampling=self._plan.sampling, rows_a_shard=self._plan.rows,
             fingerprint=self._sampler.fingerprint(),
         )  # fmt: skip
@@ -186,13 +187,14 @@ class Maker:
 
     def _results(self, items: Iterator[_Item]) -> Generator[tuple[_Item, CornerResult], None, None]:
         """The result of each point in order; workers are kept busy ahead of it."""
-        for corner, some in groupby(items, lambda item: item.corner):
-            evaluator = self._evaluators.at(self._corners[corner])
+        evaluator = self._evaluator
+        for number, some in groupby(items, lambda item: item.corner):
+            corner = self._corners[number]
             ahead: deque[_Item] = deque()
             whole = (evaluator.complete(item.sizing) for item in _noted(some, ahead))
-            with contextlib.closing(evaluator.evaluate(whole)) as results:
+            with contextlib.closing(evaluator.evaluate(whole, [corner])) as results:
                 for found in results:
-                    yield ahead.popleft(), found[self._corners[corner].name]
+                    yield ahead.popleft(), found[corner.name]
 
     def _fill(self, shard: int, rows: int, results: Iterator[tuple[_Item, CornerResult]]) -> None:
         with self._opened(shard) as journal:

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from types import TracebackType
 
-from m3eda.design.types import NOMINAL, Corner, Sizing
+from m3eda.design.types import Corner, Sizing
 from m3eda.errors import SimulatorMissing
 from m3eda.flow import Execution
 from m3eda.learning.settings import Setting
@@ -16,42 +16,8 @@ from m3eda.simulate.evaluator import Evaluator
 from m3eda.simulate.trial import CornerResult
 from m3eda.simulate.types import State
 
-_NOMINAL = Corner(NOMINAL)
 KEPT = 16
 """Circuits that stay loaded at most: each holds worker processes."""
-
-
-@dataclass
-class CornerEvaluator(Evaluator):
-    """An evaluator at one corner, which need not be the nominal one."""
-
-    corner: Corner = _NOMINAL
-
-    @property
-    def corners(self) -> tuple[Corner, ...]:
-        return (self.corner,)
-
-
-class Corners:
-    """Evaluators at the corners of one design. They share one executor, so only one of them is
-    used at a time."""
-
-    def __init__(self, evaluator: Evaluator) -> None:
-        self._nominal = evaluator
-        self._others: dict[str, Evaluator] = {}
-
-    def at(self, corner: Corner) -> Evaluator:
-        if corner.name == NOMINAL:
-            return self._nominal
-        if corner.name not in self._others:
-            executor = self._nominal.executor
-            given = {each.name: getattr(self._nominal, each.name) for each in fields(Evaluator)}
-            given["make_executor"] = lambda _: executor
-            self._others[corner.name] = CornerEvaluator(**given, corner=corner)
-        return self._others[corner.name]
-
-    def close(self) -> None:
-        self._nominal.close()
 
 
 @dataclass(frozen=True)
@@ -77,7 +43,7 @@ class Simulations:
         self.count = 0
         """Sizings simulated so far."""
         self._kept = kept
-        self._open: OrderedDict[tuple[str, str, int], Corners] = OrderedDict()
+        self._open: OrderedDict[tuple[str, str, int], Evaluator] = OrderedDict()
 
     def run(self, requests: Sequence[Request]) -> list[CornerResult]:
         """The result of each request, in order. Raises SimulatorMissing, StorageError."""
@@ -92,8 +58,8 @@ class Simulations:
             some = batches[first : first + width]
             opened = [self._opened(requests[numbers[0]].setting) for _, numbers in some]
             work = [
-                (corners, [(number, requests[number]) for number in numbers])
-                for corners, (_, numbers) in zip(opened, some, strict=True)
+                (evaluator, [(number, requests[number]) for number in numbers])
+                for evaluator, (_, numbers) in zip(opened, some, strict=True)
             ]
             found.update(self._all(work))
         self.count += len(requests)
@@ -115,12 +81,12 @@ class Simulations:
     ) -> None:
         self.close()
 
-    def _opened(self, setting: Setting) -> Corners:
+    def _opened(self, setting: Setting) -> Evaluator:
         key = _key(setting)
         if key not in self._open:
             while len(self._open) >= max(self._kept, 1):
                 self._open.popitem(last=False)[1].close()
-            self._open[key] = Corners(setting.project.evaluator(self.execution))
+            self._open[key] = setting.project.evaluator(self.execution)
         self._open.move_to_end(key)
         return self._open[key]
 
@@ -132,7 +98,7 @@ class Simulations:
             return [pair for pairs in pool.map(_simulated, work) for pair in pairs]
 
 
-_Work = tuple[Corners, list[tuple[int, Request]]]
+_Work = tuple[Evaluator, list[tuple[int, Request]]]
 
 
 def _key(setting: Setting) -> tuple[str, str, int]:
@@ -141,15 +107,15 @@ def _key(setting: Setting) -> tuple[str, str, int]:
 
 
 def _simulated(work: _Work) -> list[tuple[int, CornerResult]]:
-    corners, requests = work
+    evaluator, requests = work
     by_corner: dict[str, list[tuple[int, Request]]] = {}
     for number, request in requests:
         by_corner.setdefault(request.corner.name, []).append((number, request))
     found = []
     for name, some in by_corner.items():
-        evaluator = corners.at(some[0][1].corner)
+        at = [some[0][1].corner]
         whole = [evaluator.complete(request.sizing) for _, request in some]
-        for (number, _), results in zip(some, evaluator.evaluate(whole), strict=True):
+        for (number, _), results in zip(some, evaluator.evaluate(whole, at), strict=True):
             check_installed(results[name])
             found.append((number, results[name]))
     return found

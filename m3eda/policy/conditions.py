@@ -19,7 +19,7 @@ from m3eda.circuits.technology import entry_of
 from m3eda.design.ranges import FloatArray
 from m3eda.design.types import Corner, Design
 from m3eda.flow import Execution
-from m3eda.learning.simulations import Corners, check_installed
+from m3eda.learning.simulations import check_installed
 from m3eda.policy.pretrained import LEVELS, OWN, VARIED
 from m3eda.units import parse
 
@@ -73,16 +73,16 @@ class DeviceTable:
         """`technology` is a name, or the path of a technology.yaml. Raises DesignError."""
         project = open_circuit(read_circuit(DEVICES), technology)
         self.design, self._sizing = project.design, project.nominal_sizing()
-        self._evaluators = Corners(project.evaluator(Execution()))
+        self._evaluator = project.evaluator(Execution())
         self.names = (*self.design.measures, "log_vdd", "log_l", "log_w")
 
     def at(self, corner: Corner) -> FloatArray:
         """Shape (names,); nan where the simulation fails. Raises SimulatorMissing."""
         kept = {name: value for name, value in corner.conditions.items() if name in OWN}
         own = Corner(corner.name, corner.process, kept)
-        evaluator = self._evaluators.at(own)
-        sizing = evaluator.complete(self._sizing)
-        result = next(iter(evaluator.evaluate([sizing])))[own.name]
+        sizing = self._evaluator.complete(self._sizing)
+        [results] = self._evaluator.evaluate([sizing], [own])
+        result = results[own.name]
         check_installed(result)
         vdd = float({**self.design.conditions, **kept}["vdd"])
         sizes = [math.log(float(sizing[name])) for name in ("l_1", "w")]
@@ -90,7 +90,7 @@ class DeviceTable:
         return np.array([*measured, math.log(vdd), *sizes], dtype=float)
 
     def close(self) -> None:
-        self._evaluators.close()
+        self._evaluator.close()
 
 
 def device_rows(technologies: Sequence[str], count: int, seed: int) -> FloatArray:

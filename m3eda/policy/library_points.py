@@ -28,10 +28,11 @@ from m3eda.design.types import Corner, Design
 from m3eda.flow import Execution, Project
 from m3eda.learning.sampling import on_log_scale
 from m3eda.learning.settings import HELD_OUT
-from m3eda.learning.simulations import Corners, check_installed
+from m3eda.learning.simulations import check_installed
 from m3eda.learning.splits import split_of
 from m3eda.policy.conditions import DeviceTable, conditions_at, drawn
 from m3eda.report.atomic import make_directory, write_atomic
+from m3eda.simulate.evaluator import Evaluator
 
 ROWS = 64
 """Points of a block."""
@@ -78,7 +79,7 @@ class LibraryPoints:
         self.technologies = tuple(name for name in circuit.technologies
                                   if split_of(name) == "train")  # fmt: skip
         self._projects: dict[str, Project] = {}
-        self._evaluators: dict[str, Corners] = {}
+        self._evaluators: dict[str, Evaluator] = {}
         self._devices: dict[str, DeviceTable] = {}
 
     def project(self, technology: str) -> Project:
@@ -188,11 +189,11 @@ class LibraryPoints:
         self, technology: str, corner: Corner, space: Space, x: FloatArray, execution: Execution
     ) -> FloatArray:
         if technology not in self._evaluators:
-            self._evaluators[technology] = Corners(self.project(technology).evaluator(execution))
-        evaluator = self._evaluators[technology].at(corner)
+            self._evaluators[technology] = self.project(technology).evaluator(execution)
+        evaluator = self._evaluators[technology]
         sizings = [evaluator.complete(sizing) for sizing in space.sizings(x)]
         rows = []
-        for results in evaluator.evaluate(sizings):
+        for results in evaluator.evaluate(sizings, [corner]):
             check_installed(results[corner.name])
             rows.append([results[corner.name].measures[name] for name in self.measures])
         return np.array(rows, dtype=float).reshape(len(x), len(self.measures))

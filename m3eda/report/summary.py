@@ -25,11 +25,13 @@ Rank = tuple[Any, ...]
 def rank(trial: Trial) -> Rank:
     """A key that grows with how good a trial is; no two trials of a run have the same.
 
-    Trials that meet every spec come first, then the reward, the worst margin, and the lower number.
+    Trials that meet every spec come first, then those that hold at more corners, then the reward,
+    the worst margin, and the lower number.
     """
     margins = [-math.inf if math.isnan(m) else m for m in trial.margins.values()]
     return (
         trial.met,
+        trial.held,
         trial.reward,
         min(margins, default=0.0),
         trial.state is State.COMPLETE,
@@ -56,6 +58,8 @@ class Tally:
     """Trials answered from the ledger."""
     runs: int = 0
     """Simulator runs of all trials."""
+    corners: int = 0
+    """Corners that were simulated, summed over all trials."""
     failures: Counter[State] = field(default_factory=Counter)
     failed: int = 0
     last_failure: str = ""
@@ -71,6 +75,7 @@ class Tally:
         self.trials += 1
         self.replayed += replayed
         self.runs += sum(result.runs for result in trial.results.values())
+        self.corners += len(trial.results)
         if trial.state is not State.COMPLETE:
             self.failed += 1
             self.failures[trial.state] += 1
@@ -101,6 +106,8 @@ class Summary:
     """Sizings simulated by this call."""
     runs: int = 0
     """Simulator runs of all trials."""
+    corners: int = 0
+    """Corners that were simulated, summed over all trials."""
     seconds: float = 0.0
     """Wall time of this call; 0 where unknown."""
     ending: End | None = None
@@ -156,6 +163,7 @@ def summarize(
         design_hash=design_hash,
         simulations=simulations,
         runs=tally.runs,
+        corners=tally.corners,
         seconds=seconds,
         ending=ending,
         method=method,

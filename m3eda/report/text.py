@@ -48,14 +48,17 @@ def headline(summary: Summary) -> str:
     design, best = summary.design, summary.best
     if best is None:
         return f"{design.name}: nothing simulated"
-    total = len(design.specs)
+    total, corners = len(design.specs), len(design.required)
     if summary.met:
-        parts = (f"all specs met ({total} of {total})" if total else "", objective_text(summary))
+        where = f" at {corners} corners" if corners > 1 else ""
+        specs = f"all specs met ({total} of {total}){where}" if total else ""
+        parts = (specs, objective_text(summary))
         return f"{design.name}: {'; '.join(part for part in parts if part)}"
     if not total:
         return f"{design.name}: NO VALUE OF THE OBJECTIVE"
     held = sum(spec_met(spec, best) for spec in design.specs.values())
-    return f"{design.name}: SPECS NOT MET ({held} of {total})"
+    where = f" at {len(best.results)} of {corners} corners" if corners > 1 else ""
+    return f"{design.name}: SPECS NOT MET ({held} of {total}{where})"
 
 
 def failures_line(summary: Summary) -> str:
@@ -70,6 +73,9 @@ def failures_line(summary: Summary) -> str:
 def run_lines(summary: Summary) -> list[str]:
     """Counts, time, and why the run ended."""
     counts = count_text(summary.trials, "simulation")
+    if len(summary.design.required) > 1:
+        sizings = count_text(summary.trials, "sizing")
+        counts = f"{sizings}, {count_text(summary.corners, 'corner')} simulated in all"
     if summary.simulations != summary.trials:
         counts += f" ({summary.simulations} new)"
     if summary.seconds > 0.0:
@@ -79,6 +85,10 @@ def run_lines(summary: Summary) -> list[str]:
     lines = [counts, failures_line(summary)]
     if summary.ending is not None:
         lines.append(f"ended: {summary.ending.value}")
+    others = len(summary.design.corners)
+    if summary.met and others and len(summary.design.required) == 1:
+        lines.append(f"nominal corner alone: `m3eda verify` tries the other {others}, "
+                     "`m3eda size --corner all` sizes for them")  # fmt: skip
     if summary.doubt and not summary.met:
         lines.append(f"agent {summary.agent} doubts the specs: {one_line(summary.doubt)}")
     if summary.method:
@@ -171,6 +181,7 @@ def sizing_json(summary: Summary) -> dict[str, Any]:
         "versions": versions(summary),
         "counts": {
             "simulations": summary.trials,
+            "corners": summary.corners,
             "failed": {state.value: n for state, n in sorted(summary.failures.items()) if n},
         },
     }

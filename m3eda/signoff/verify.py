@@ -6,34 +6,22 @@ import contextlib
 import json
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
 from m3eda.design.scoring import margin, met
-from m3eda.design.types import Corner, Design, Limits, Sizing
+from m3eda.design.types import ALL_CORNERS, Corner, Design, Limits, Sizing
 from m3eda.errors import ExitCode, SimulatorMissing
-from m3eda.flow import ALL_CORNERS, Execution, Project, check_corners
+from m3eda.flow import Execution, Project, check_corners
 from m3eda.ledger import Ledger
 from m3eda.report.tables import Table, count_text, markdown, plain_text, spec_table, table_of
-from m3eda.simulate.evaluator import Evaluator
 from m3eda.simulate.trial import Trial, score
 from m3eda.simulate.types import State
 
 FORMAT, VERSION = "m3eda/verify", 1
 LISTED = 20
 """Failing corners that a report for people lists at most."""
-
-
-@dataclass
-class EveryCorner(Evaluator):
-    """An evaluator at several corners."""
-
-    every: tuple[Corner, ...] = ()
-
-    @property
-    def corners(self) -> tuple[Corner, ...]:
-        return self.every
 
 
 @dataclass(frozen=True)
@@ -66,15 +54,12 @@ def verify(
 
     Raises SimulatorMissing, StorageError.
     """
-    plain = project.evaluator(execution)
-    given = {each.name: getattr(plain, each.name) for each in fields(Evaluator)}
-    with contextlib.closing(Ledger(run_dir)) as ledger:
-        evaluator = EveryCorner(**given, every=tuple(corners))
+    evaluator = project.evaluator(execution)
+    with contextlib.closing(Ledger(run_dir)) as ledger, contextlib.closing(evaluator):
         evaluator.store = ledger
-        with contextlib.closing(evaluator):
-            whole = evaluator.complete(sizing)
-            with contextlib.closing(evaluator.evaluate([whole])) as results:
-                found = next(results)
+        whole = evaluator.complete(sizing)
+        with contextlib.closing(evaluator.evaluate([whole], corners)) as results:
+            found = next(results)
     for result in found.values():
         if result.state is State.SIMULATOR_MISSING:
             raise SimulatorMissing(result.reason)

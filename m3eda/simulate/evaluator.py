@@ -6,7 +6,7 @@ import hashlib
 import json
 import time
 from collections import deque
-from collections.abc import Callable, Generator, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Protocol
@@ -55,15 +55,18 @@ class _Part:
     """One simulation of a sizing."""
 
     deck: Deck
+    label: str
+    """Of its testbench."""
     key: str
     result: CornerResult | None = None
 
 
 @dataclass
 class _Pending:
-    """A sizing on its way: a part for each testbench at each corner."""
+    """A sizing on its way: at each corner a part for each testbench."""
 
     sizing: Sizing
+    corners: Sequence[Corner]
     parts: list[_Part]
 
     @property
@@ -103,11 +106,6 @@ class Evaluator:
             point for each in self.design.testbenches.values() for point in each.at_points()
         )
         """Every run of the simulator that one corner takes."""
-        self._circuits = [
-            f"{testbench.label}@{corner.name}"
-            for corner in self.corners
-            for testbench in self._testbenches
-        ]
         self._recipe = json.dumps(
             [
                 __version__,  # another version may measure otherwise
@@ -135,13 +133,9 @@ class Evaluator:
         self._number = 0
 
     @property
-    def corners(self) -> tuple[Corner, ...]:
-        return self.design.simulated
-
-    @property
     def runs(self) -> int:
-        """Simulations that one sizing takes."""
-        return len(self.corners) * len(self._testbenches)
+        """Simulations that one sizing takes at one corner."""
+        return len(self._testbenches)
 
     @property
     def renderer(self) -> Renderer:
@@ -191,14 +185,18 @@ class Evaluator:
             for testbench in self._testbenches
         }
 
-    def evaluate(self, sizings: Iterable[Sizing]) -> Generator[dict[str, CornerResult], None, None]:
-        """Results by corner name for each sizing, in order.
+    def evaluate(
+        self, sizings: Iterable[Sizing], corners: Sequence[Corner] | None = None
+    ) -> Generator[dict[str, CornerResult], None, None]:
+        """Results by corner name for each sizing, in order, at `corners`, else at all that the
+        design requires. One call must have ended before the next begins.
 
         An executor that is one simulation wide runs nothing ahead of what has been asked for,
         unless it waits in a queue of the simulator's process.
         """
         executor = self.executor
-        waiting = iter(sizings)
+        at = self.design.required if corners is None else corners
+        waiting = (_Pending(sizing, at, self._parts(sizing, at)) for sizing in sizings)
         ahead: deque[_Pending] = deque()
         try:
             while self._fill(executor, waiting, ahead):
@@ -212,29 +210,32 @@ class Evaluator:
                 self._tasks.clear()
                 executor.cancel()
 
-    def _fill(self, executor: Executor, waiting: Iterator[Sizing], ahead: deque[_Pending]) -> bool:
+    def _fill(
+        self, executor: Executor, waiting: Iterator[_Pending], ahead: deque[_Pending]
+    ) -> bool:
         """Keep the executor busy, with one sizing at the least; True while any is on its way."""
         room = executor.width * executor.depth
         while not ahead or len(self._tasks) < room:
-            sizing = next(waiting, None)
-            if sizing is None:
+            pending = next(waiting, None)
+            if pending is None:
                 break
-            ahead.append(_Pending(sizing, self._parts(sizing)))
-            for part, circuit in zip(ahead[-1].parts, self._circuits, strict=True):
+            ahead.append(pending)
+            for part in pending.parts:
                 if part.result is None:
                     self._number += 1
                     self._tasks[self._number] = part
+                    circuit = f"{part.label}@{part.deck.corner}"
                     executor.submit(Task(self._number, part.deck, circuit))
         return bool(ahead)
 
-    def _parts(self, sizing: Sizing) -> list[_Part]:
+    def _parts(self, sizing: Sizing, corners: Sequence[Corner]) -> list[_Part]:
         """The simulations of `sizing`, those that are known with their results."""
         start = time.perf_counter()
         parts = []
-        for corner in self.corners:
+        for corner in corners:
             for testbench in self._testbenches:
                 deck = self._renderer.deck(testbench, corner, sizing)
-                parts.append(_Part(deck, self._key(deck)))
+                parts.append(_Part(deck, testbench.label, self._key(deck)))
         self.spent.add("rendering", time.perf_counter() - start)
         with self.spent.time("storing"):
             for part in parts:
@@ -294,7 +295,7 @@ class Evaluator:
         parts = [part.result for part in pending.parts if part.result is not None]
         return {
             corner.name: self._merge(corner, pending.sizing, parts[i * width : (i + 1) * width])
-            for i, corner in enumerate(self.corners)
+            for i, corner in enumerate(pending.corners)
         }
 
     def _merge(self, corner: Corner, sizing: Sizing, parts: list[CornerResult]) -> CornerResult:

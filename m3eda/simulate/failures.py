@@ -41,6 +41,23 @@ class SystematicFailure(SimulatorBroken):
         return error
 
 
+def all_alike(trials: Sequence[Trial]) -> bool:
+    """True where every one of `trials` failed, and all in the same way."""
+    first = trials[0]
+    return first.state is not State.COMPLETE and all(_same_failure(first, t) for t in trials)
+
+
+def _same_failure(one: Trial, other: Trial) -> bool:
+    # a reason may hold the time a run stopped at; a time-out is the same whatever its words
+    return one.state is other.state and (
+        one.state is State.TIMEOUT or _words(one.reason) == _words(other.reason)
+    )
+
+
+def _words(reason: str) -> str:
+    return "".join(c for c in reason if not (c.isdigit() or c in ".-+"))
+
+
 def exit_code_of(state: State) -> ExitCode:
     """Where points fail with `state`, is it the input or the simulator?"""
     return ExitCode.BAD_INPUT if state in _INPUT_FAULTS else ExitCode.SIMULATOR

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from m3eda.design.scoring import Judge, counted, judge, margin
-from m3eda.design.types import NOMINAL, Limits, Sizing, Spec
+from m3eda.design.types import NOMINAL, Corner, Limits, Sizing, Spec
 from m3eda.simulate.types import State
 
 
@@ -68,10 +68,13 @@ class Trial:
     reward: float
     """FOM of the M3 paper, the worst corner's; 0 where every spec is met."""
     met: bool
-    """True where every spec holds at every corner and point of a sweep, strictly."""
+    """True where every spec holds at every corner that is required and at every point of a sweep,
+    strictly."""
     worst: Mapping[str, float] = field(default_factory=dict)
     """By measure, of all corners and points of a sweep the value with the smallest margin, as it
     is scored."""
+    held: int = 0
+    """Corners at which every spec holds."""
 
     @property
     def measures(self) -> Mapping[str, float]:
@@ -94,16 +97,21 @@ class Trial:
 
 
 def score(
-    number: int, sizing: Sizing, results: Mapping[str, CornerResult], specs: Mapping[str, Spec]
+    number: int,
+    sizing: Sizing,
+    results: Mapping[str, CornerResult],
+    specs: Mapping[str, Spec],
+    required: Sequence[Corner] = (),
 ) -> Trial:
-    """Apply `specs` to raw `results` (by corner name)."""
+    """Apply `specs` to raw `results` (by corner name). Where one of `required` is not among them
+    the trial is not met, whatever the others say."""
     margins: dict[str, float] = {}
     worst: dict[str, float] = {}
     rewards: list[float] = []
-    good = True
+    held = 0
     rules = _rules(tuple(specs.values()), tuple(results))
     for result, at_corner in zip(results.values(), rules, strict=True):
-        total = 0.0
+        total, good = 0.0, True
         for name, weight, failed, judged in at_corner:
             value = result.measures.get(name, math.nan)
             if name in result.swept:
@@ -118,7 +126,9 @@ def score(
             if name not in margins or _order(here) < _order(margins[name]):
                 margins[name], worst[name] = here, value
         rewards.append(total)
-    return Trial(number, sizing, results, margins, min(rewards), good, worst)
+        held += good
+    good = held == len(results) and all(corner.name in results for corner in required)
+    return Trial(number, sizing, results, margins, min(rewards), good, worst, held)
 
 
 Rule = tuple[str, float, float | None, Judge]

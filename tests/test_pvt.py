@@ -1,0 +1,270 @@
+"""Sizing at every corner: what each strategy simulates, and that none calls good what is not."""
+
+from __future__ import annotations
+
+import json
+import math
+import signal
+from contextlib import closing
+from dataclasses import replace
+
+import pytest
+
+from m3eda.agents.outputs import outputs
+from m3eda.design.types import NOMINAL, STRATEGIES, Limits, Objective, Signoff, Spec
+from m3eda.flow import Project
+from m3eda.loop import Run, size
+from m3eda.pvt.exploration import EXPLORATIONS, make_exploration
+from m3eda.pvt.shifts import Shifts
+from m3eda.simulate.trial import CornerResult, score
+from tests.helpers import changed, m3eda, only_line, started, trials
+from tests.learning_samples import write_filter
+
+LOADS = {"nominal": 1e-9, "light": 0.1e-9, "heavy": 3e-9}
+SIZING = {"r": 1000.0, "c": 1e-9, "n": 1.0}
+
+
+def pole(c: float, r: float = 1000.0) -> float:
+    return 1.0 / (2.0 * math.pi * r * c)
+
+
+def many_loads(folder):
+    """The filter with a grid of eleven loads."""
+    path = write_filter(folder)
+    loads = ", ".join(f"{0.1 + 0.29 * step:.2f}n" for step in range(11))
+    changed(folder, "corners: [{name: light, cload: 0.1n}, {name: heavy, cload: 3n}]",
+            f"corners: {{cload: [{loads}]}}")  # fmt: skip
+    changed(folder, "f3db: {min: 10k}", "f3db: {min: 25k}")
+    return path
+
+
+def sized(path, strategy, **overrides):
+    project = Project.load(path, corners=("all",), strategy=strategy, batch=1, **overrides)
+    with closing(project.evaluator()) as evaluator:
+        run = Run(project.design, evaluator, project.agent)
+        found = list(size(run))
+    return project.design, found
+
+
+@pytest.mark.parametrize("strategy", STRATEGIES)
+def test_a_sizing_is_good_only_where_every_corner_was_simulated(tmp_path, strategy):
+    design, found = sized(many_loads(tmp_path), strategy)
+    assert found[-1].met
+    assert list(found[-1].results) == [corner.name for corner in design.required]
+    assert len(design.required) == 12
+    for name, result in found[-1].results.items():
+        load = LOADS.get(name) or float(name.removeprefix("cload"))
+        c, r = found[-1].sizing["c"], found[-1].sizing["r"]
+        assert result.measures["f3db"] == pytest.approx(pole(c + load, r), rel=0.02)
+    assert not any(trial.met for trial in found[:-1])
+
+
+def test_each_strategy_simulates_where_it_says(tmp_path):
+    path = many_loads(tmp_path)
+    counts = {name: [len(t.results) for t in sized(path, name)[1]] for name in STRATEGIES}
+    assert set(counts["brute-force"]) == {12}
+    # one corner, until a sizing is good there
+    assert counts["progressive-random"][0] in (1, 12)
+    assert counts["progressive-hardest"][0] == 12
+    assert min(sum(counts.values(), [])) == 1
+    assert counts["auto"][0] == 1
+    assert sum(counts["auto"]) < sum(counts["brute-force"])
+
+
+def test_the_worst_corner_is_taken_up(tmp_path):
+    design = Project.load(write_filter(tmp_path), corners=("all",),
+                          strategy="progressive-random").design  # fmt: skip
+    exploration = make_exploration(replace(design, agent=replace(design.agent, seed=1)))
+    [first] = exploration.active
+    results = {name: CornerResult({"f3db": pole(1e-9 + load), "far": 0.01 / load * 1e-9})
+               for name, load in LOADS.items()}  # fmt: skip
+    near = {first: results[first]}
+    wanted = dict(design.specs)
+    if score(0, SIZING, near, wanted).met:
+        missing = {corner.name for corner in exploration.more(SIZING, near, wanted)}
+        assert missing == set(LOADS) - {first}
+    # far is 0.01 at nominal, 0.1 light and 0.0033 heavy: light fails a limit of 0.02
+    wanted["far"] = Spec("far", Limits(maximum=0.02))
+    assert exploration.hear([score(0, SIZING, results, wanted)], wanted) == (first != "light")
+    assert "light" in exploration.active
+
+
+def test_the_hardest_corner_is_where_the_first_sizing_does_worst(tmp_path):
+    design = Project.load(write_filter(tmp_path), corners=("all",),
+                          strategy="progressive-hardest").design  # fmt: skip
+    exploration = make_exploration(design)
+    nominal = {NOMINAL: CornerResult({"f3db": 20e3, "far": 0.2})}
+    assert {c.name for c in exploration.more(SIZING, nominal, design.specs)} == {"light", "heavy"}
+    results = {
+        **nominal,
+        "light": CornerResult({"f3db": 30e3, "far": 0.3}),
+        "heavy": CornerResult({"f3db": 1e3, "far": 0.05}),
+    }
+    assert exploration.hear([score(0, SIZING, results, design.specs)], design.specs)
+    assert exploration.active == ("heavy",)
+
+
+def test_limits_are_drawn_in_by_what_corners_take(tmp_path):
+    design = Project.load(write_filter(tmp_path), corners=("all",), strategy="auto").design
+    exploration = make_exploration(design)
+    assert exploration.specs(design.specs) is design.specs
+    results = {
+        "nominal": CornerResult({"f3db": 40e3, "far": 0.05}),
+        "light": CornerResult({"f3db": 60e3, "far": 0.08}),
+        "heavy": CornerResult({"f3db": 10e3, "far": 0.02}),
+    }
+    exploration.hear([score(0, SIZING, results, design.specs)], design.specs)
+    drawn = exploration.specs(design.specs)
+    # a quarter of the bandwidth at the heavy corner, 1.6 times the gain at the light one
+    assert drawn["f3db"].limits == Limits(minimum=pytest.approx(40e3))
+    assert drawn["far"].limits == Limits(maximum=pytest.approx(0.1 / 1.6))
+    # the next that meets them is simulated first where each spec is expected to be worst
+    good = {"nominal": CornerResult({"f3db": 41e3, "far": 0.05})}
+    assert {c.name for c in exploration.more(SIZING, good, design.specs)} == {"light", "heavy"}
+    bad = {"nominal": CornerResult({"f3db": 39e3, "far": 0.05})}
+    assert exploration.more(SIZING, bad, design.specs) == []
+
+
+def test_a_corner_where_a_measure_is_lost_is_simulated_with_each_sizing(tmp_path):
+    design = Project.load(write_filter(tmp_path), corners=("all",), strategy="auto").design
+    exploration = make_exploration(design)
+    results = {
+        "nominal": CornerResult({"f3db": 40e3, "far": 0.05}),
+        "light": CornerResult({"f3db": 60e3, "far": 0.08}),
+        "heavy": CornerResult({"f3db": math.nan, "far": math.nan}),
+    }
+    exploration.hear([score(0, SIZING, results, design.specs)], design.specs)
+    assert exploration.active == ("nominal", "heavy")
+    # an older sizing that was not simulated there tells what is known of it
+    old = {"nominal": CornerResult({"f3db": 40e3, "far": 0.05})}
+    assert set(exploration.heard(SIZING, old, design.specs)) == {"nominal"}
+    recovered = {**results, "heavy": CornerResult({"f3db": 20e3, "far": 0.025})}
+    exploration.hear([score(1, SIZING, recovered, design.specs)], design.specs)
+    heard = exploration.heard(SIZING, old, design.specs)
+    assert heard["heavy"].measures["f3db"] == pytest.approx(20e3)
+
+
+def test_a_measure_moves_by_a_factor_where_it_is_positive_else_by_an_amount(tmp_path):
+    design = Project.load(write_filter(tmp_path), corners=("all",)).design
+    shifts = Shifts(design)
+    assert not shifts
+    results = {
+        "nominal": CornerResult({"f3db": 10.0, "far": -2.0}),
+        "light": CornerResult({"f3db": 20.0, "far": -3.0}),
+    }
+    shifts.add(SIZING, results)
+    bandwidth, far = Spec("f3db", Limits(minimum=8.0)), Spec("far", Limits(minimum=-4.0))
+    around = shifts.around(SIZING)
+    assert around.carried(bandwidth, "light", 5.0) == 10.0
+    assert around.carried(far, "light", -1.0) == -2.0
+    assert around.limits(bandwidth, "light") == Limits(minimum=4.0)
+    assert around.limits(far, "light") == Limits(minimum=-3.0)
+    assert around.limits(far, "heavy") is None
+    assert math.isnan(around.carried(far, "heavy", -1.0))
+    # the nearest sizing is what counts
+    shifts.add({**SIZING, "r": 51e3}, {**results, "light": CornerResult({"f3db": 5.0})})
+    assert shifts.around(SIZING).carried(bandwidth, "light", 5.0) == 10.0
+    assert shifts.around({**SIZING, "r": 39e3}).carried(bandwidth, "light", 5.0) == 2.5
+
+
+def test_limits_of_its_own_at_a_corner_are_modelled_apart(tmp_path):
+    design = Project.load(write_filter(tmp_path), corners=("all",)).design
+    spec = Spec("far", Limits(maximum=0.1), corners={"light": Limits(maximum=0.2)})
+    rows = [row for row in outputs(design.with_spec(spec)) if row.measure == "far"]
+    assert [(row.high, list(row.specs)) for row in rows] == [
+        (0.1, ["nominal", "heavy"]), (0.2, ["light"])
+    ]  # fmt: skip
+    results = {
+        "nominal": CornerResult({"far": 0.05}), "light": CornerResult({"far": 0.19}),
+        "heavy": CornerResult({"far": 0.02}),
+    }  # fmt: skip
+    trial = score(0, SIZING, results, {"far": spec})
+    assert [row.value(trial) for row in rows] == [0.05, 0.19]
+
+
+def test_a_trial_without_a_required_corner_is_not_met(tmp_path):
+    design = Project.load(write_filter(tmp_path), corners=("all",)).design
+    good = CornerResult({"f3db": 20e3, "far": 0.05})
+    some = score(0, SIZING, {"nominal": good, "light": good}, design.specs, design.required)
+    assert (some.met, some.reward, some.held) == (False, 0.0, 2)
+    every = dict.fromkeys(("nominal", "light", "heavy"), good)
+    assert score(0, SIZING, every, design.specs, design.required).met
+
+
+@pytest.mark.parametrize("strategy", STRATEGIES)
+def test_the_objective_is_that_of_sizings_that_hold_everywhere(tmp_path, strategy):
+    path = many_loads(tmp_path)
+    project = Project.load(path, corners=("all",), strategy=strategy, batch=1, budget=25)
+    design = replace(project.design, objective=Objective(maximize=("f3db",)))
+    with closing(project.evaluator()) as evaluator:
+        run = Run(design, evaluator.for_design(design), project.agent)
+        found = list(size(run))
+    good = [trial for trial in found if trial.met]
+    assert len(good) > 1
+    assert all(len(trial.results) == 12 for trial in good)
+
+
+@pytest.mark.parametrize("strategy", ["auto", "progressive-hardest"])
+def test_an_interrupted_run_goes_on_as_it_would_have(tmp_path, strategy):
+    path = many_loads(tmp_path)
+    changed(tmp_path, "f3db: {min: 25k}", "f3db: {min: 10meg}")
+    command = ("size", path.name, "--corner", "all", "--strategy", strategy, "--budget", 40,
+               "--stream")  # fmt: skip
+    whole = m3eda(*command, "--run-dir", "whole", cwd=tmp_path)
+    with started(*command, "--run-dir", "cut", cwd=tmp_path) as child:
+        assert child.stdout is not None
+        for _ in range(3):
+            child.stdout.readline()
+        child.send_signal(signal.SIGINT)
+        child.stdout.read()
+        assert child.wait(timeout=60) in (130, whole.returncode)
+    again = m3eda(*command, "--run-dir", "cut", cwd=tmp_path)
+    assert again.returncode == whole.returncode == 1, again.stderr
+    assert repr(trials(tmp_path / "cut")) == repr(trials(tmp_path / "whole"))
+
+
+def test_the_design_file_says_where_it_must_hold(tmp_path):
+    path = many_loads(tmp_path)
+    path.write_text(path.read_text() + "signoff: {corners: all}\n")
+    done = m3eda("size", path, "--json", cwd=tmp_path)
+    found = json.loads(done.stdout)
+    assert done.returncode == 0, done.stderr
+    assert len(found["corners"]) == 12
+    assert m3eda("verify", path, cwd=tmp_path).returncode == 0
+    report = m3eda("report", tmp_path / "runs" / "filter", cwd=tmp_path)
+    assert report.stdout.startswith("filter: all specs met (2 of 2) at 12 corners")
+    assert f"{found['counts']['corners']} corners simulated in all" in report.stdout
+
+
+def test_one_corner_may_be_written_as_a_word(tmp_path):
+    path = write_filter(tmp_path)
+    path.write_text(path.read_text() + "signoff: {corners: heavy, strategy: brute-force}\n")
+    assert Project.load(path).design.signoff == Signoff(("heavy",), "brute-force")
+    # what the command line says replaces it
+    assert Project.load(path, corners=("light",)).design.signoff.corners == ("light",)
+
+
+def test_a_nominal_result_says_that_it_is_one(tmp_path):
+    path = write_filter(tmp_path)
+    done = m3eda("size", path, cwd=tmp_path)
+    assert "nominal corner alone: `m3eda verify` tries the other 2" in done.stdout
+
+
+def test_what_is_wrong_is_told_at_its_place(tmp_path):
+    path = write_filter(tmp_path)
+    whole = path.read_text()
+    path.write_text(whole + "signoff: {corners: [hevy], strategy: auto}\n")
+    done = m3eda("size", path, cwd=tmp_path)
+    assert done.returncode == 2
+    line = only_line(done)
+    assert "signoff.corners" in line
+    assert "did you mean heavy" in line
+    assert f"design.yaml:{len(path.read_text().splitlines())}" in line
+    path.write_text(whole + "signoff: {corners: all, strategy: hardest}\n")
+    done = m3eda("size", path, cwd=tmp_path)
+    assert done.returncode == 2
+    assert "signoff.strategy" in only_line(done)
+
+
+def test_every_strategy_has_a_name_and_every_name_a_strategy():
+    assert sorted(EXPLORATIONS) == sorted(STRATEGIES)
