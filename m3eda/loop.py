@@ -141,6 +141,8 @@ class _Progress:
         self.run = run
         self._demand = run.make_demand(run.design)
         self._exploration = make_exploration(run.design)
+        self._begun_at = self._exploration.active[0]
+        """The corner that the agent sizes at."""
         self._moved = False
         """True where the exploration wants the agent told of other specs."""
         self._explore(run.prior)
@@ -163,6 +165,7 @@ class _Progress:
         run = self.run
         with run.evaluator.spent.time("agent"):
             agent = run.make_agent(self._wanted)
+            self._begun_at = self._exploration.active[0]
             run.agent = agent
             if known := self._known():
                 agent.tell(known)
@@ -181,8 +184,8 @@ class _Progress:
     @property
     def _wanted(self) -> Design:
         """The design as the agent is to see it."""
-        specs = self._exploration.specs(self._specs)
-        return self.run.design if specs is self.run.design.specs else self._with(specs)
+        design, specs = self.run.design, self._specs
+        return self._exploration.seen(design if specs is design.specs else self._with(specs))
 
     def _with(self, specs: Specs) -> Design:
         return replace(self.run.design, specs=specs)
@@ -259,7 +262,9 @@ class _Progress:
         if self._demand is not None and self._demand.hear(trials):
             changed = True
         if changed:
-            taken = retargeted(agent, self._wanted, self._known())
+            # an agent that has begun at another corner knows another circuit
+            there = self._exploration.active[0] == self._begun_at
+            taken = there and retargeted(agent, self._wanted, self._known())
             return agent if taken else self.fresh_agent()
         as_seen = self._wanted is self.run.design and not self.run.design.signoff.corners
         agent.tell(trials if as_seen else self._to_tell(trials))

@@ -92,7 +92,9 @@ def placed(found: Match, design: Design) -> tuple[Placed, bool] | None:
     technology, same = design.technology.name, found.same and _alike(design, library, names)
     code = encoder.code(pretrained.devices[technology], conditions)
     ends = REACH * encoder.spread
+    assert library.technology is not None
     sure = same and technology in pretrained.facts["technologies"]
+    sure = sure and design.technology.nominal == library.technology.nominal
     sure = sure and all(_near(conditions[each], _conditions(library)[each])
                         for each in encoder.home if each in OWN)  # fmt: skip
     spread = np.where(np.abs(code) > ends, LOOSE, KNOWN if sure else NEW) * encoder.spread

@@ -40,6 +40,11 @@ class Exploration:
         """What the agent is to reach at the active corners, where a sizing must reach `wanted`."""
         return wanted
 
+    def seen(self, design: Design) -> Design:
+        """What the agent is to size, where `design` is to hold at every corner."""
+        specs = self.specs(design.specs)
+        return design if specs is design.specs else replace(design, specs=specs)
+
     def more(self, sizing: Sizing, results: Results, wanted: Specs) -> list[Corner]:
         """Where to simulate `sizing` besides, having seen `results`; empty where nowhere."""
         return []
@@ -154,6 +159,17 @@ class Auto(Exploration):
             )
             for name, spec in wanted.items()
         }
+
+    def seen(self, design: Design) -> Design:
+        """The design as it stands at the first active corner, which is the agent's nominal one."""
+        found, corner = super().seen(design), self.corners[self.active[0]]
+        if corner.name == NOMINAL:
+            return found
+        technology = found.technology
+        if technology is not None and corner.process:
+            technology = replace(technology, nominal=corner.process)
+        conditions = {**found.conditions, **corner.conditions}
+        return replace(found, conditions=conditions, technology=technology)
 
     def more(self, sizing: Sizing, results: Results, wanted: Specs) -> list[Corner]:
         missing = self._missing(results)
