@@ -63,6 +63,7 @@ class Shifts:
         table, place = self._table(spec), self.corners.index(corner)
         chosen = np.array([name == corner or name in others for name in self.corners])
         moves = np.where(chosen, table.mean(self._weights(sizing), place), np.nan)
+        moves[place] = 0.0  # also where no look has a value there
         return DrawnIn(table, moves, spec.at(corner))
 
     def _weights(self, sizing: Sizing) -> FloatArray:
