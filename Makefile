@@ -15,7 +15,7 @@ EXTRAS ?=
 .PHONY: help size test install develop learning simulator check lint types docs bench-agents bench-spaces \
         bench-objectives bench-engine bench-time bench-ngspice bench-proposals bench-technology \
         bench-measures bench-simulators bench-library bench-dataset bench-paper library-targets \
-        bench-targets pretrain pretrain-smoke bench-pretrained bench-slopes bench-learn bench-m3 bench-training bench-trust-region \
+        bench-targets pretrain pretrain-smoke bench-pretrained bench-signoff bench-slopes bench-learn bench-m3 bench-training bench-trust-region \
         bench-smallest wheel clean
 
 help:  ## list the targets
@@ -96,6 +96,9 @@ pretrain-smoke: $(LEARNING) simulator  ## the same at its smallest size
 bench-pretrained: $(DEVELOPED) simulator  ## what those networks are worth beside the search (resumes)
 	$(BIN)/python -m bench.pretrained $(ARGS)
 
+bench-signoff: $(DEVELOPED) simulator  ## simulations until a sizing holds at every corner (hours; resumes)
+	$(BIN)/python -m bench.signoff $(ARGS)
+
 bench-slopes: $(DEVELOPED)  ## how much of a circuit's slopes those of others foretell
 	$(BIN)/python -m bench.slopes $(ARGS)
 
@@ -139,6 +142,7 @@ bench-smallest: $(LEARNING) simulator  ## every benchmark once at its smallest s
 	$(BIN)/python -m bench.pretrain --smallest
 	$(BIN)/python -m bench.pretrained --smallest
 	$(BIN)/python -m bench.slopes --smallest
+	$(BIN)/python -m bench.signoff --smallest
 	$(BIN)/python -m bench.trust_region_table --smallest
 
 # a deck whose text changes needs a new recording: tests/fake_xyce.py
