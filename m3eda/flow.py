@@ -122,6 +122,7 @@ class Project:
     def of(cls, design: Design, **overrides: Any) -> Project:
         """A design that is loaded already, perhaps changed since; `overrides` as in `load`."""
         plugins = Plugins(design.plugins)
+        check_corners(design, overrides.get("corners") or ())
         chosen = _overridden(design, overrides)
         plugins.look_up("simulators", chosen.simulator.name)
         plugins.look_up("agents", chosen.agent.name)

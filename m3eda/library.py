@@ -12,12 +12,12 @@ import shutil
 import tempfile
 import time
 import warnings
-from collections.abc import Callable, Generator, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from m3eda import loop
-from m3eda.design.types import Design, Value
+from m3eda.design.types import STRATEGIES, Design, Value
 from m3eda.errors import DesignError, Mistake, PluginWarning
 from m3eda.flow import FAILED, Execution, Prepared, Project, prepare
 from m3eda.loop import Change, Command, End, Stop
@@ -43,6 +43,8 @@ def size(
     seconds: float | None = None,
     seed: int | None = None,
     batch: int | None = None,
+    corners: Sequence[str] | None = None,
+    strategy: str | None = None,
     timeout: float | None = None,
     jobs: int = 1,
     execution: Execution | None = None,
@@ -54,9 +56,10 @@ def size(
     """Size `design` to the end, and give what came out; nothing is printed.
 
     `agent` to `timeout` stand in for the design's own words, None leaves one as it is; `seconds`
-    is wall time. `jobs` simulations run at once on this machine; an `Execution` says more, such as
-    a cluster. The run is kept in `run_dir`: the same call goes
-    on there after an interruption, `resume` learns from other specs' runs, `fresh` begins anew.
+    is wall time. `corners`, names or `all`, are those that specs must hold at besides the nominal
+    one, `strategy` is how they are taken up. `jobs` simulations run at once on this machine; an
+    `Execution` says more, such as a cluster. The run is kept in `run_dir`: the same call goes on
+    there after an interruption, `resume` learns from other specs' runs, `fresh` begins anew.
     Without `run_dir` nothing is left on disk. `on_trial` is called with each trial.
 
     Raises ValueError for an argument that cannot be, DesignError (where every first point fails
@@ -65,8 +68,8 @@ def size(
     """
     with start(
         design, agent=agent, simulator=simulator, budget=budget, seconds=seconds, seed=seed,
-        batch=batch, timeout=timeout, jobs=jobs, execution=execution, run_dir=run_dir,
-        resume=resume, fresh=fresh,
+        batch=batch, corners=corners, strategy=strategy, timeout=timeout, jobs=jobs,
+        execution=execution, run_dir=run_dir, resume=resume, fresh=fresh,
     ) as sizing:  # fmt: skip
         for trial in sizing:
             if on_trial is not None:
@@ -83,6 +86,8 @@ def start(
     seconds: float | None = None,
     seed: int | None = None,
     batch: int | None = None,
+    corners: Sequence[str] | None = None,
+    strategy: str | None = None,
     timeout: float | None = None,
     jobs: int = 1,
     execution: Execution | None = None,
@@ -98,11 +103,13 @@ def start(
     _check_counts(1, budget=budget, batch=batch, jobs=execution.jobs)
     _check_counts(0, seed=seed, licences=execution.licences)
     _check_times(seconds=seconds, timeout=timeout)
+    if strategy not in (None, *STRATEGIES):
+        raise ValueError(f"strategy must be one of {', '.join(STRATEGIES)}, not {strategy!r}")
     if resume and (fresh or run_dir is None):
         raise ValueError("resume needs a run_dir, and is no use with fresh")
     project = _project(
         design, agent=agent, simulator=simulator, budget=budget, seconds=seconds, seed=seed,
-        batch=batch, timeout=timeout,
+        batch=batch, corners=corners, strategy=strategy, timeout=timeout,
     )  # fmt: skip
     if run_dir is not None:
         folder = Path(run_dir).expanduser()

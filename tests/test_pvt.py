@@ -10,8 +10,10 @@ from dataclasses import replace
 
 import pytest
 
+from m3eda import library
 from m3eda.agents.outputs import outputs
 from m3eda.design.types import NOMINAL, STRATEGIES, Limits, Objective, Signoff, Spec
+from m3eda.errors import DesignError
 from m3eda.flow import Project
 from m3eda.ledger import Ledger
 from m3eda.loop import Run, size
@@ -297,6 +299,19 @@ def test_the_design_file_says_where_it_must_hold(tmp_path):
     report = m3eda("report", tmp_path / "runs" / "filter", cwd=tmp_path)
     assert report.stdout.startswith("filter: all specs met (2 of 2) at 12 corners")
     assert f"{found['counts']['corners']} corners simulated in all" in report.stdout
+
+
+def test_from_python(tmp_path):
+    path = many_loads(tmp_path)
+    done = library.size(path, corners=["all"], strategy="auto")
+    assert done.met
+    assert len(done.best.results) == 12
+    again = library.size(library.load_design(path), corners=["cload3e-09"])
+    assert list(again.best.results) == ["nominal", "cload3e-09"]
+    with pytest.raises(ValueError, match="strategy must be one of auto"):
+        library.size(path, corners=["all"], strategy="hardest")
+    with pytest.raises(DesignError, match="no corner is called 'heavy'"):
+        library.size(library.load_design(path), corners=["heavy"])
 
 
 def test_one_corner_may_be_written_as_a_word(tmp_path):
