@@ -79,7 +79,7 @@ def search(task: Task) -> Outcome:
     met = bool(trials) and trials[-1].met
     if met:
         with closing(project.evaluator()) as fresh:
-            [results] = fresh.evaluate([trials[-1].sizing])
+            [results] = fresh.evaluate([trials[-1].sizing], design.required)
         met = score(0, trials[-1].sizing, results, design.specs, design.required).met
     spent = sum(result.runs for trial in trials for result in trial.results.values())
     return Outcome(task, met, spent, cpu, wall)

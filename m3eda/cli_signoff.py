@@ -4,28 +4,25 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from m3eda.cli_options import DESIGN, FOLDER, JOBS, SET, SIZING, TIMEOUT
 from m3eda.errors import DesignError, ExitCode, Mistake
 
+if TYPE_CHECKING:
+    from m3eda.design.types import Sizing
+    from m3eda.flow import Project
 
-@click.command()
-@DESIGN
-@SET
-@SIZING
-@click.option("--run-dir", type=FOLDER, help="The run to verify (default: runs/ beside DESIGN).")
-@click.option(
-    "--corner", "corners", metavar="NAME", multiple=True, help="Only this one; may be repeated."
+RUN_DIR = click.option(
+    "--run-dir", type=FOLDER, help="The run whose sizing it is (default: runs/ beside DESIGN)."
 )
-@click.option("--simulator", help="Use this simulator in place of the design's.")
-@TIMEOUT
-@JOBS
-@click.option(
+SIMULATOR = click.option("--simulator", help="Use this simulator in place of the design's.")
+STRICT = click.option(
     "--strict", is_flag=True, help="Simulate in no way that could differ from a fresh simulator's."
 )
-@click.option(
+FORMAT = click.option(
     "--format",
     "form",
     type=click.Choice(["text", "markdown", "json"]),
@@ -33,6 +30,21 @@ from m3eda.errors import DesignError, ExitCode, Mistake
     show_default=True,
     help="How to print it.",
 )
+
+
+@click.command()
+@DESIGN
+@SET
+@SIZING
+@RUN_DIR
+@click.option(
+    "--corner", "corners", metavar="NAME", multiple=True, help="Only this one; may be repeated."
+)
+@SIMULATOR
+@TIMEOUT
+@JOBS
+@STRICT
+@FORMAT
 def verify(
     design: Path,
     assignments: tuple[str, ...],
@@ -51,17 +63,74 @@ def verify(
     where every spec holds at every corner, 1 where one does not.
     """
     from m3eda.flow import Execution, Project
-    from m3eda.inspection import given_sizing
-    from m3eda.loop import run_directory
     from m3eda.signoff.verify import chosen_corners, verify_command
 
     project = Project.load(design, simulator=simulator, timeout=timeout)
     chosen = chosen_corners(project.design, corners)
+    folder, values = _sizing(project, run_dir, sizing, assignments, "verify")
+    execution = Execution(jobs=jobs, strict=strict)
+    return verify_command(project, values, chosen, execution, folder, form, sys.stdout)
+
+
+@click.command()
+@DESIGN
+@SET
+@SIZING
+@RUN_DIR
+@click.option(
+    "--method",
+    type=click.Choice(["moves", "regression"]),
+    default="moves",
+    show_default=True,
+    help="Simulate moves of each parameter and corner variable, or fit the run's trials.",
+)
+@SIMULATOR
+@TIMEOUT
+@JOBS
+@STRICT
+@FORMAT
+def explain(
+    design: Path,
+    assignments: tuple[str, ...],
+    sizing: Path | None,
+    run_dir: Path | None,
+    method: str,
+    simulator: str | None,
+    timeout: float | None,
+    jobs: int,
+    strict: bool,
+    form: str,
+) -> ExitCode:
+    """Tell which spec of a sizing of DESIGN binds, what it depends on, and what betters it.
+
+    The sizing is that of the design's last run, or of --sizing, with --set over it. Each parameter
+    is moved a step up and a step down, and each corner variable to its ends, at the nominal corner.
+    """
+    from m3eda.flow import Execution, Project
+    from m3eda.signoff.explain import explain_command
+
+    project = Project.load(design, simulator=simulator, timeout=timeout)
+    folder, values = _sizing(project, run_dir, sizing, assignments, "explain")
+    execution = Execution(jobs=jobs, strict=strict)
+    explain_command(project, values, execution, folder, method, form, sys.stdout)
+    return ExitCode.SPECS_MET
+
+
+def _sizing(
+    project: Project,
+    run_dir: Path | None,
+    sizing: Path | None,
+    assignments: tuple[str, ...],
+    what: str,
+) -> tuple[Path, Sizing]:
+    """The run directory, and the sizing that is meant. Raises DesignError where there is none."""
+    from m3eda.inspection import given_sizing
+    from m3eda.loop import run_directory
+
     folder = run_dir or run_directory(project.design)
     file = sizing or folder / "sizing.json"
     if sizing is None and not file.is_file():
+        text = f"there is no sizing to {what}: {file}"
         hint = "`m3eda size` makes one, or give --sizing FILE"
-        raise DesignError([Mistake(f"there is no sizing to verify: {file}", design, hint=hint)])
-    values = {**project.nominal_sizing(), **given_sizing(project, assignments, file)}
-    execution = Execution(jobs=jobs, strict=strict)
-    return verify_command(project, values, chosen, execution, folder, form, sys.stdout)
+        raise DesignError([Mistake(text, project.design.path, hint=hint)])
+    return folder, {**project.nominal_sizing(), **given_sizing(project, assignments, file)}

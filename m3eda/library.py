@@ -136,8 +136,9 @@ def evaluate(design: Design | str | Path, sizing: Mapping[str, Value] | None = N
             raise _unknown(project.design, "parameter", name, project.design.parameters)
     evaluator = project.evaluator()
     whole = evaluator.complete({**project.nominal_sizing(), **given})
-    with contextlib.closing(evaluator.evaluate([whole])) as results:
-        return score(0, whole, next(results), project.design.specs)
+    design = project.design
+    with contextlib.closing(evaluator.evaluate([whole], design.required)) as results:
+        return score(0, whole, next(results), design.specs, design.required)
 
 
 class Sizer:

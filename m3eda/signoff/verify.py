@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
+from m3eda.crosscheck.tables import finite
 from m3eda.design.scoring import margin, met
 from m3eda.design.types import ALL_CORNERS, Corner, Design, Limits, Sizing
 from m3eda.errors import ExitCode, SimulatorMissing
@@ -134,17 +135,13 @@ def _json(design: Design, trial: Trial) -> dict[str, Any]:
             name: {
                 "state": result.state.value,
                 "reason": result.reason,
-                "measures": {key: _finite(value) for key, value in result.measures.items()},
+                "measures": {key: finite(value) for key, value in result.measures.items()},
             }
             for name, result in trial.results.items()
         },
         "misses": [
-            {"corner": miss.corner, "measure": miss.measure, "value": _finite(miss.value),
+            {"corner": miss.corner, "measure": miss.measure, "value": finite(miss.value),
              "reason": miss.reason}
             for miss in misses(design, trial)
         ],
     }  # fmt: skip
-
-
-def _finite(value: float) -> float | None:
-    return value if math.isfinite(value) else None

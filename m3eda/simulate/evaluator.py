@@ -188,14 +188,14 @@ class Evaluator:
     def evaluate(
         self, sizings: Iterable[Sizing], corners: Sequence[Corner] | None = None
     ) -> Generator[dict[str, CornerResult], None, None]:
-        """Results by corner name for each sizing, in order, at `corners`, else at all that the
-        design requires. One call must have ended before the next begins.
+        """Results by corner name for each sizing, in order, at `corners`, else at the nominal one.
+        One call must have ended before the next begins.
 
         An executor that is one simulation wide runs nothing ahead of what has been asked for,
         unless it waits in a queue of the simulator's process.
         """
         executor = self.executor
-        at = self.design.required if corners is None else corners
+        at = [self.design.nominal] if corners is None else corners
         waiting = (_Pending(sizing, at, self._parts(sizing, at)) for sizing in sizings)
         ahead: deque[_Pending] = deque()
         try:
