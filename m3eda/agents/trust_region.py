@@ -68,9 +68,8 @@ class TrustRegion:
     """Options: `variant` (improved, published), and any field of `Recipe` over it."""
 
     def __init__(self, design: Design, seed: int, options: Mapping[str, Any]) -> None:
-        self._recipe = _recipe(options)
-        self._history = History(_rescaled(design, self._recipe.scale), seed)
-        self._margins = Margins(design, self._recipe.log, self._recipe.validity)
+        self._recipe, self._seed = _recipe(options), seed
+        self._begin(design)
         dimension = self._history.space.dimension
         self._initial = self._recipe.initial or dimension + 2
         self._rng = np.random.default_rng([seed, 1])
@@ -83,6 +82,10 @@ class TrustRegion:
         self._stalled = 0
         self._predicted: dict[bytes, float] = {}
         """Predicted improvement of each planned point."""
+
+    def _begin(self, design: Design) -> None:
+        self._history = History(_rescaled(design, self._recipe.scale), self._seed)
+        self._margins = Margins(design, self._recipe.log, self._recipe.validity)
 
     def ask(self, n: int) -> list[Sizing]:
         told = len(self._history.trials)
@@ -98,6 +101,21 @@ class TrustRegion:
         for trial, point in self._history.tell(trials):
             self._margins.add(trial)
             self._hear(self._history.space.keys(point)[0])
+
+    def retarget(self, design: Design, trials: Sequence[Trial]) -> bool:
+        """Go on with other specs: `trials` replace those told; the region and what the networks
+        have learnt are kept."""
+        self._begin(design)
+        self._predicted.clear()
+        for trial, _ in self._history.tell(trials):
+            self._margins.add(trial)
+        count = len(self._history.trials)
+        self._begun = min(self._begun, count)
+        self._centre = -1
+        if count > self._begun:
+            values = self._margins.values()[self._begun :]
+            self._centre = self._begun + int(np.argmax(values))
+        return True
 
     def _hear(self, key: bytes) -> None:
         """Move the centre and the radius by the newest trial; give the region up when stalled."""
