@@ -32,14 +32,15 @@ from m3eda.simulate.trial import score
 
 RESULTS = Path(__file__).resolve().parent / "results"
 METHODS = (
-    "random/brute-force",
-    "trust-region/brute-force",
-    "trust-region/progressive-random",
-    "trust-region/progressive-hardest",
-    "trust-region/auto",
-    "search/brute-force",
-    "search/auto",
     "m3/auto",
+    "search/auto",
+    "search/progressive-hardest",
+    "search/brute-force",
+    "trust-region/auto",
+    "trust-region/progressive-hardest",
+    "trust-region/progressive-random",
+    "trust-region/brute-force",
+    "random/brute-force",
 )
 """Agent and strategy."""
 

@@ -133,8 +133,9 @@ class Auto(Exploration):
     with each sizing.
     """
 
-    FIRST = 20
-    """Trials after which the best so far is promising, whatever fails at the nominal corner."""
+    TELLING = -0.7
+    """Reward at the worst corner below which a look tells nothing of how measures move: what a
+    circuit does that is far from working is not what one does that works."""
     PATIENCE = 2
     """Surprises at a corner until it is simulated with each sizing."""
 
@@ -143,8 +144,8 @@ class Auto(Exploration):
         self.active = (NOMINAL,)
         self._chunk = max(design.agent.batch, 1)
         self._shifts = Shifts(design)
-        self._rewards: list[float] = []
-        """Of each trial at the nominal corner, until one was looked at."""
+        self._begun = False
+        """True from the first look on."""
         self._surprises: Counter[str] = Counter()
         self._state: tuple[int, Specs, _Aim] | None = None
 
@@ -174,9 +175,7 @@ class Auto(Exploration):
     def more(self, sizing: Sizing, results: Results, wanted: Specs) -> list[Corner]:
         missing = self._missing(results)
         if not self._shifts.looks:
-            found = score(0, sizing, results, wanted)
-            late = len(self._rewards) >= self.FIRST and found.reward >= max(self._rewards)
-            return missing if found.met or late else []
+            return missing if score(0, sizing, results, wanted).met else []
         whole = self._believed(sizing, results, wanted)
         expected = score(0, sizing, whole, wanted)
         if not (expected.met or expected.reward > self._aim(wanted).reward):
@@ -197,13 +196,11 @@ class Auto(Exploration):
         return missing[: self._chunk]
 
     def hear(self, trials: Sequence[Trial], wanted: Specs) -> bool:
-        before = len(self._shifts.looks)
+        before = len(self._shifts.looks), self.active
         for trial in trials:
             if len(trial.results) > len(self.active):
                 self._look(trial, wanted)
-            elif not self._shifts.looks and NOMINAL in trial.results:
-                self._rewards.append(score(0, trial.sizing, trial.results, wanted).reward)
-        return len(self._shifts.looks) > before
+        return before != (len(self._shifts.looks), self.active)
 
     def heard(self, sizing: Sizing, results: Results, wanted: Specs) -> Results:
         if not self._shifts.looks:
@@ -225,13 +222,21 @@ class Auto(Exploration):
         rewards = rewards_of(trial, wanted)
         worst = min(rewards, key=lambda name: rewards[name])
         near = {name: trial.results[name] for name in self.active if name in trial.results}
-        looked = bool(self._shifts.looks)
-        hoped = looked and score(0, trial.sizing, self.heard(trial.sizing, near, wanted),
-                                 self.specs(wanted)).met  # fmt: skip
-        self._shifts.add(trial.sizing, trial.results)
-        if not looked:
-            self.active = (worst,)
-        elif hoped and not score(0, trial.sizing, trial.results, wanted).met:
+        hoped = (
+            bool(self._shifts.looks)
+            and score(
+                0, trial.sizing, self.heard(trial.sizing, near, wanted), self.specs(wanted)
+            ).met
+        )
+        good = score(0, trial.sizing, trial.results, wanted).met
+        telling = good or rewards[worst] >= self.TELLING
+        if not self._begun:
+            self._begun, self.active = True, (worst,)
+        elif not telling and not self._shifts.looks and worst not in self.active:
+            self.active = (*self.active, worst)
+        if telling:
+            self._shifts.add(trial.sizing, trial.results)
+        if hoped and not good:
             self._surprises[worst] += 1
             if self._surprises[worst] >= self.PATIENCE and worst not in self.active:
                 self.active = (*self.active, worst)
