@@ -130,8 +130,9 @@ def size(run: Run) -> Generator[Trial, Command | None, End]:
         if changes:
             agent = state.changed(changes[-1])
             continue
-        with run.evaluator.spent.time("agent"):
-            agent = state.told(agent, told)
+        if state.objective or not told[-1].met:  # else nothing is asked any more
+            with run.evaluator.spent.time("agent"):
+                agent = state.told(agent, told)
 
 
 class _Progress:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+import sys
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from functools import cache
@@ -252,13 +253,17 @@ class Bo:
 
 
 @cache
-def _pools() -> Any:
-    from scipy.linalg import lapack  # noqa: F401  its BLAS must be loaded to be found
+def _pools(scipy: bool) -> Any:
+    if scipy:
+        from scipy.linalg import lapack  # noqa: F401  its BLAS must be loaded to be found
     from threadpoolctl import ThreadpoolController
 
     return ThreadpoolController()
 
 
-def one_thread() -> Any:
-    """BLAS threads spin while simulators need the cores: up to a hundredfold slower than one."""
-    return _pools().limit(limits=1, user_api="blas")
+def one_thread(scipy: bool = True) -> Any:
+    """BLAS threads spin while simulators need the cores: up to a hundredfold slower than one.
+
+    `scipy` says whether SciPy's linear algebra, which takes long to load, is used besides NumPy's.
+    """
+    return _pools(scipy or "scipy.linalg" in sys.modules).limit(limits=1, user_api="blas")

@@ -102,7 +102,7 @@ class M3:
         history = self._history
         if self._beliefs is None or history.exhausted:
             return []
-        with one_thread():
+        with one_thread(scipy=False):  # a correction has loaded it before
             found, scores = self._found(self._beliefs, n)
             self._outlook.append((float(scores[0]), self._beliefs.doubted(found[0])))
         fresh = history.new_of(found)
