@@ -179,6 +179,13 @@ def test_a_corner_that_surprises_again_is_simulated_with_each_sizing(tmp_path):
     assert drawn["far"].at("light") == design.specs["far"].limits
 
 
+def test_trials_of_other_corners_are_heard_and_do_no_harm(tmp_path):
+    design, exploration, results = looked(tmp_path)
+    elsewhere = {name: results[name] for name in ("nominal", "light")}
+    exploration.hear([score(1, SIZING, elsewhere, design.specs)], design.specs)
+    assert set(exploration.heard(SIZING, elsewhere, design.specs)) == {"heavy"}
+
+
 def test_a_measure_moves_by_a_factor_where_it_is_positive_else_by_an_amount(tmp_path):
     design = Project.load(write_filter(tmp_path), corners=("all",)).design
     shifts = Shifts(design)

@@ -222,12 +222,10 @@ class Auto(Exploration):
         rewards = rewards_of(trial, wanted)
         worst = min(rewards, key=lambda name: rewards[name])
         near = {name: trial.results[name] for name in self.active if name in trial.results}
-        hoped = (
-            bool(self._shifts.looks)
-            and score(
-                0, trial.sizing, self.heard(trial.sizing, near, wanted), self.specs(wanted)
-            ).met
-        )
+        hoped = False
+        if near and self._shifts.looks:
+            told = self.heard(trial.sizing, near, wanted)
+            hoped = score(0, trial.sizing, told, self.specs(wanted)).met
         good = score(0, trial.sizing, trial.results, wanted).met
         telling = good or rewards[worst] >= self.TELLING
         if not self._begun:
