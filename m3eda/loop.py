@@ -192,7 +192,8 @@ class _Progress:
         return replace(self.run.design, specs=specs)
 
     def _explore(self, trials: Sequence[StoredTrial]) -> None:
-        self._exploration.hear([self._scored(0, t.sizing, t.results) for t in trials], self._specs)
+        inside = [t for t in trials if _inside(self.run.design, t.sizing)]
+        self._exploration.hear([self._scored(0, t.sizing, t.results) for t in inside], self._specs)
 
     def _scored(self, number: int, sizing: Sizing, results: Results) -> Trial:
         """A trial as the user is to see it."""

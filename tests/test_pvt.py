@@ -353,3 +353,12 @@ def test_what_is_wrong_is_told_at_its_place(tmp_path):
 
 def test_every_strategy_has_a_name_and_every_name_a_strategy():
     assert sorted(EXPLORATIONS) == sorted(STRATEGIES)
+
+
+def test_trials_outside_the_space_of_today_are_left_out(tmp_path):
+    path = many_loads(tmp_path)
+    assert m3eda("size", path, "--corner", "all", "-q", cwd=tmp_path).returncode == 0
+    changed(tmp_path, "r: {min: 1k, max: 100k, series: E24, unit: Ohm}",
+            "r: {min: 5k, max: 100k, series: E24, unit: Ohm}")  # fmt: skip
+    done = m3eda("size", path, "--corner", "all", "--resume", "--budget", 30, cwd=tmp_path)
+    assert done.returncode in (0, 1), done.stderr
