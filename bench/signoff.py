@@ -43,6 +43,8 @@ METHODS = (
     "random/brute-force",
 )
 """Agent and strategy."""
+BASES = {"m3": "search"}
+"""Whose brute force an agent is compared with, where not its own."""
 
 
 @cache
@@ -87,25 +89,25 @@ def search(task: Task) -> Outcome:
 
 
 def table(tasks: Iterable[Task], outcomes: dict[Task, Outcome]) -> str:
-    """A row a technology and method."""
+    """A row a technology and method, of the searches that have ended."""
     rows: dict[tuple[str, str], list[Outcome]] = {}
     for task in tasks:
         if task in outcomes:
             rows.setdefault((task.list, task.agent), []).append(outcomes[task])
     lines = [
         "| technology | agent / strategy | signed off | simulations: median | mean of all "
-        "| of brute force | wall s |",
-        "|---|---|---|---|---|---|---|",
+        "| of brute force (pairs) |",
+        "|---|---|---|---|---|---|",
     ]
     for (technology, method), found in rows.items():
         spent = [outcome.simulations for outcome in found]
-        base = rows.get((technology, f"{method.partition('/')[0]}/brute-force"), [])
+        agent = method.partition("/")[0]
+        base = rows.get((technology, f"{BASES.get(agent, agent)}/brute-force"), [])
         share = ratio(found, base)
         lines.append(
             f"| {technology} | {method.replace('/', ' / ')} "
             f"| {sum(outcome.met for outcome in found)} of {len(found)} "
-            f"| {statistics.median(spent):.0f} | {statistics.fmean(spent):.0f} | {share} "
-            f"| {statistics.fmean(outcome.wall for outcome in found):.1f} |"
+            f"| {statistics.median(spent):.0f} | {statistics.fmean(spent):.0f} | {share} |"
         )
     return "\n".join(lines)
 
