@@ -75,6 +75,17 @@ def test_a_regression_over_trials_of_the_formula_finds_its_powers(tmp_path):
     assert found["corners"] == {}
 
 
+def test_trials_of_the_netlist_before_an_edit_are_left_out(tmp_path):
+    path = write_filter(tmp_path)
+    m3eda("size", path, "-q", "--agent", "random", "--budget", 60, cwd=tmp_path)
+    solve = (tmp_path / "filter.cir.j2").read_text()
+    (tmp_path / "filter.cir.j2").write_text("* edited\n" + solve)
+    m3eda("size", path, "-q", "--budget", 60, cwd=tmp_path)
+    done = m3eda("explain", path, "--method", "regression", cwd=tmp_path)
+    assert done.returncode == 2
+    assert "holds no 9 trials of this design" in only_line(done)
+
+
 def test_a_regression_needs_trials(tmp_path):
     path = write_filter(tmp_path)
     m3eda("size", path, "-q", cwd=tmp_path)

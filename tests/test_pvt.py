@@ -7,11 +7,13 @@ import math
 import signal
 from contextlib import closing
 from dataclasses import replace
+from typing import get_args
 
 import pytest
 
 from m3eda import library
 from m3eda.agents.outputs import outputs
+from m3eda.design.schema import SignoffEntry
 from m3eda.design.types import NOMINAL, STRATEGIES, Limits, Objective, Signoff, Spec
 from m3eda.errors import DesignError
 from m3eda.flow import Project
@@ -353,6 +355,7 @@ def test_what_is_wrong_is_told_at_its_place(tmp_path):
 
 def test_every_strategy_has_a_name_and_every_name_a_strategy():
     assert sorted(EXPLORATIONS) == sorted(STRATEGIES)
+    assert get_args(SignoffEntry.model_fields["strategy"].annotation) == STRATEGIES
 
 
 def test_trials_outside_the_space_of_today_are_left_out(tmp_path):

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from m3eda.crosscheck.tables import finite
+from m3eda.design.ties import complete
 from m3eda.design.types import Design, Sizing
 from m3eda.errors import DesignError, Mistake
 from m3eda.flow import Execution, Project
@@ -58,10 +59,13 @@ def explain_command(
 def _regression(project: Project, sizing: Sizing, run_dir: Path) -> Sensitivity:
     design = project.design
     with Ledger(run_dir, read_only=True) as ledger:
-        trials = [each for segment in ledger.segments() for each in ledger.trials(segment.id)]
+        segments = ledger.segments()
+        # an edited netlist is another circuit
+        same = [each.id for each in segments if each.circuit == segments[-1].circuit]
+        trials = [each for number in same for each in ledger.trials(number)]
     names = set(design.parameters)
     own = [each for each in trials if set(each.sizing) == names]
-    whole = project.evaluator().complete(sizing)
+    whole = complete(design, sizing)
     there = [each for each in own if each.sizing == whole and design.nominal.name in each.results]
     found = None
     if there:
