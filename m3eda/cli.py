@@ -204,8 +204,13 @@ def check(
 @SET
 @SIZING
 @click.option("--testbench", help="Only this testbench.")
+@click.option("--sample", type=click.IntRange(1), help="As this Monte Carlo sample varies them.")
 def render(
-    design: Path, assignments: tuple[str, ...], sizing: Path | None, testbench: str | None
+    design: Path,
+    assignments: tuple[str, ...],
+    sizing: Path | None,
+    testbench: str | None,
+    sample: int | None,
 ) -> ExitCode:
     """Print the decks of DESIGN as a simulator will read them."""
     from m3eda import inspection
@@ -213,7 +218,7 @@ def render(
 
     project = Project.load(design)
     values = inspection.given_sizing(project, assignments, sizing)
-    inspection.render_command(project, sys.stdout, values, testbench)
+    inspection.render_command(project, sys.stdout, values, testbench, sample)
     return ExitCode.SPECS_MET
 
 

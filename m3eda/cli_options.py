@@ -33,6 +33,18 @@ def duration(text: str) -> float:
     return seconds
 
 
+def share(text: str) -> float:
+    """A share between 0 and 1, written as `0.997` or `99.7%`. Raises click.BadParameter."""
+    bare = text.strip()
+    try:
+        found = float(bare.removesuffix("%")) * (0.01 if bare.endswith("%") else 1.0)
+    except ValueError:
+        found = -1.0
+    if not 0.0 < found < 1.0:
+        raise click.BadParameter(f"'{text}' is no share (expected 99.7% or 0.997)")
+    return found
+
+
 def room(text: str) -> int:
     """A size written as `800k`, `500M` or `2G`, in bytes. Raises click.BadParameter."""
     from m3eda.simulate.cache_place import parse_size

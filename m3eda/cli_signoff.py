@@ -1,14 +1,16 @@
-"""`m3eda verify`: click only, the work is done in `signoff`."""
+"""`m3eda verify` and `m3eda explain`: click only, the work is done in `signoff`."""
 
 from __future__ import annotations
 
 import sys
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from m3eda.cli_options import DESIGN, FOLDER, JOBS, SET, SIZING, TIMEOUT
+from m3eda.cli_options import DESIGN, FOLDER, JOBS, SET, SIZING, TIMEOUT, share
+from m3eda.design.types import NOMINAL
 from m3eda.errors import DesignError, ExitCode, Mistake
 
 if TYPE_CHECKING:
@@ -40,6 +42,22 @@ FORMAT = click.option(
 @click.option(
     "--corner", "corners", metavar="NAME", multiple=True, help="Only this one; may be repeated."
 )
+@click.option(
+    "--monte-carlo",
+    "drawn",
+    is_flag=True,
+    help="Draw samples of mismatch, process and tolerances, as the design's `variation` says.",
+)
+@click.option("--samples", type=click.IntRange(2), help="Largest number of samples.")
+@click.option(
+    "--yield",
+    "target",
+    type=share,
+    metavar="SHARE",
+    help="Sample until this yield (99.7%) is shown or refuted.",
+)
+@click.option("--seed", type=click.IntRange(0), help="Seed of the samples.")
+@click.option("--sample", type=click.IntRange(1), help="Simulate this one sample again.")
 @SIMULATOR
 @TIMEOUT
 @JOBS
@@ -51,25 +69,44 @@ def verify(
     sizing: Path | None,
     run_dir: Path | None,
     corners: tuple[str, ...],
+    drawn: bool,
     simulator: str | None,
     timeout: float | None,
     jobs: int,
     strict: bool,
     form: str,
+    sample: int | None,
+    **wanted: Any,
 ) -> ExitCode:
     """Simulate a sizing of DESIGN at every corner and hold it against every spec.
 
     The sizing is that of the design's last run, or of --sizing, with --set over it. Exit code 0
-    where every spec holds at every corner, 1 where one does not.
+    where every spec holds at every corner, 1 where one does not. With --monte-carlo samples are
+    drawn at the nominal corner, or at each --corner; exit code 0 where the wanted yield is shown.
     """
     from m3eda.flow import Execution, Project
     from m3eda.signoff.verify import chosen_corners, verify_command
 
+    if not drawn and (sample or any(value is not None for value in wanted.values())):
+        raise click.UsageError("--samples, --yield, --seed and --sample need --monte-carlo")
     project = Project.load(design, simulator=simulator, timeout=timeout)
-    chosen = chosen_corners(project.design, corners)
     folder, values = _sizing(project, run_dir, sizing, assignments, "verify")
     execution = Execution(jobs=jobs, strict=strict)
-    return verify_command(project, values, chosen, execution, folder, form, sys.stdout)
+    if not drawn:
+        chosen = chosen_corners(project.design, corners)
+        return verify_command(project, values, chosen, execution, folder, form, sys.stdout)
+    from m3eda.design.variation import with_variation
+    from m3eda.signoff.monte_carlo_report import monte_carlo_command
+
+    varied = replace(
+        project,
+        design=with_variation(
+            project.design, samples=wanted["samples"], yield_target=wanted["target"],
+            seed=wanted["seed"],
+        ),
+    )  # fmt: skip
+    chosen = chosen_corners(project.design, corners or (NOMINAL,))
+    return monte_carlo_command(varied, values, chosen, execution, folder, form, sys.stdout, sample)
 
 
 @click.command()
@@ -125,7 +162,7 @@ def _sizing(
 ) -> tuple[Path, Sizing]:
     """The run directory, and the sizing that is meant. Raises DesignError where there is none."""
     from m3eda.inspection import given_sizing
-    from m3eda.loop import run_directory
+    from m3eda.places import run_directory
 
     folder = run_dir or run_directory(project.design)
     file = sizing or folder / "sizing.json"

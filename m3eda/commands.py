@@ -16,7 +16,8 @@ from m3eda.design.types import Design
 from m3eda.errors import DesignError, ExitCode, Mistake, StorageError
 from m3eda.flow import EXECUTION, FAILED, Execution, Prepared, Project, prepare
 from m3eda.ledger import Ledger
-from m3eda.loop import Command, End, run_directory
+from m3eda.loop import Command, End
+from m3eda.places import run_directory
 from m3eda.report.atomic import check_writable, silence
 from m3eda.report.depfile import write_depfile
 from m3eda.report.package import Written, write_outputs
@@ -124,6 +125,7 @@ def _drive(prepared: Prepared, display: Display, options: SizeOptions) -> Summar
         display.note(note)
     started = time.monotonic()
     tally = Tally(design.objective)
+    run.note = display.note
     display.start(design, design.agent.budget)
     trials = size(run)
     ending = End.INTERRUPTED

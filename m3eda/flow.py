@@ -24,7 +24,7 @@ from m3eda.errors import DesignError, Mistake, StorageError
 from m3eda.ledger import Ledger
 from m3eda.loop import End, Run
 from m3eda.plugins import Plugins, build_simulator, tools, version_of
-from m3eda.pvt.exploration import make_exploration
+from m3eda.pvt.choice import make_exploration
 from m3eda.recipe import segment_of
 from m3eda.report.summary import Summary, summarize
 from m3eda.simulate.cache import Cache

@@ -14,8 +14,10 @@ from m3eda.crosscheck.comparison import Comparison, compare
 from m3eda.crosscheck.tables import finite
 from m3eda.crosscheck.tolerances import Rule, Tolerance
 from m3eda.design.types import Design, Sizing, Value
+from m3eda.design.variation import check_variation, with_variation
 from m3eda.errors import DesignError, ExitCode, Mistake, SimulatorBroken
 from m3eda.flow import Execution, Project
+from m3eda.pvt.samples import samples_of
 from m3eda.simulate.failures import exit_code_of, explain, kept_name
 from m3eda.simulate.trial import CornerResult
 
@@ -35,8 +37,15 @@ def dry_run(project: Project, out: IO[str]) -> None:
     )
 
 
-def render_command(project: Project, out: IO[str], sizing: Sizing, testbench: str | None) -> None:
-    """Print the decks of `sizing`, each below a comment that names its testbench."""
+def render_command(
+    project: Project,
+    out: IO[str],
+    sizing: Sizing,
+    testbench: str | None,
+    sample: int | None = None,
+) -> None:
+    """Print the decks of `sizing`, each below a comment that names its testbench; with `sample`
+    those of that Monte Carlo sample."""
     from m3eda.design.ties import complete
     from m3eda.simulate.render import Renderer
 
@@ -49,9 +58,15 @@ def render_command(project: Project, out: IO[str], sizing: Sizing, testbench: st
         known = f"known: {', '.join(design.testbenches)}"
         text = f"no testbench is called '{unknown}'"
         raise DesignError([Mistake(text, design.path, hint=known)])
+    corner = design.nominal
+    if sample is not None:
+        design = with_variation(design)
+        check_variation(design)
+        renderer = Renderer(design)
+        corner = samples_of(design, renderer.deviations(whole)).at(sample, corner)
     every = [at for name in chosen for at in design.testbenches[name].at_points()]
     for each in every:
-        deck = renderer.deck(each, design.nominal, whole)
+        deck = renderer.deck(each, corner, whole)
         if len(every) > 1:
             print_line(out, f"* ---- testbench {each.label} ----")
         print_line(out, deck.text.rstrip("\n"))

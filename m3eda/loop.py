@@ -12,7 +12,6 @@ import time
 from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from enum import Enum
-from pathlib import Path
 
 from m3eda.agents.guard import allowed, foretold, remark, retargeted
 from m3eda.agents.types import Agent
@@ -23,12 +22,12 @@ from m3eda.ledger import Ledger, StoredTrial
 from m3eda.objective.demand import Demand
 from m3eda.objective.front import Front
 from m3eda.objective.search import make_demand
-from m3eda.pvt.exploration import Results, Specs, make_exploration
+from m3eda.pvt.choice import make_exploration
+from m3eda.pvt.exploration import Results, Specs
 from m3eda.simulate.evaluator import Evaluator
 from m3eda.simulate.failures import SystematicFailure, all_alike
 from m3eda.simulate.trial import CornerResult, Trial, score
 
-LEARNT = "learned.npz"
 REPEATS_ALLOWED = 100
 """Known points an agent may ask for in a row before the run ends."""
 
@@ -83,6 +82,8 @@ class Run:
     """Every trial of this segment, in order."""
     replayed: int = 0
     """Trials answered from the ledger."""
+    note: Callable[[str], object] = lambda line: None
+    """Is told what was found of a sizing besides its trial."""
     agent: Agent | None = None
     """The agent of the moment; none before the first is asked."""
 
@@ -141,7 +142,7 @@ class _Progress:
     def __init__(self, run: Run) -> None:
         self.run = run
         self._demand = run.make_demand(run.design)
-        self._exploration = make_exploration(run.design)
+        self._exploration = make_exploration(run.design, run.evaluator.renderer.deviations)
         self._begun_at = self._exploration.active[0]
         """The corner that the agent sizes at."""
         self._moved = False
@@ -252,7 +253,7 @@ class _Progress:
             run.trials[:] = [_anew(trial, design) for trial in run.trials]
             self._looked = 0
             self._demand = run.make_demand(design)
-            self._exploration = make_exploration(design)
+            self._exploration = make_exploration(design, run.evaluator.renderer.deviations)
             self._explore([StoredTrial(t.number, t.sizing, t.results) for t in run.trials])
             if self._demand is not None:
                 self._demand.begin(run.trials)
@@ -268,7 +269,7 @@ class _Progress:
             there = self._exploration.active[0] == self._begun_at
             taken = there and retargeted(agent, self._wanted, self._known())
             return agent if taken else self.fresh_agent()
-        as_seen = self._wanted is self.run.design and not self.run.design.signoff.corners
+        as_seen = self._wanted is self.run.design and not self._exploration.widens
         agent.tell(trials if as_seen else self._to_tell(trials))
         return agent
 
@@ -313,7 +314,7 @@ class _Progress:
         known = [self._recall(first + i, sizing) for i, sizing in enumerate(sizings)]
         todo = [sizing for sizing, results in zip(sizings, known, strict=True) if results is None]
         fresh = self.run.evaluator.evaluate(todo, self._exploration.at)
-        if self.run.design.signoff.corners:
+        if self._exploration.widens:
             fresh = self._explored(todo, list(fresh))
         try:
             for sizing, results in zip(sizings, known, strict=True):
@@ -331,7 +332,10 @@ class _Progress:
             while corners := self._exploration.more(sizing, results, self._specs):
                 [further] = self.run.evaluator.evaluate([sizing], corners)
                 results = {**results, **further}
-            yield {c.name: results[c.name] for c in self.run.design.required if c.name in results}
+            kept = self._exploration.kept(results)
+            if said := self._exploration.said:
+                self.run.note(f"sizing {len(self.run.trials)}: {said}")
+            yield kept
 
     def _recall(self, number: int, sizing: Sizing) -> Mapping[str, CornerResult] | None:
         stored = self._stored.get(number)
@@ -383,13 +387,3 @@ def _anew(trial: Trial, design: Design) -> Trial:
 def _inside(design: Design, sizing: Sizing) -> bool:
     """True where every free value of `sizing` is one that the design's space has."""
     return all(allowed(parameter, sizing.get(parameter.name)) for parameter in design.free)
-
-
-def run_directory(design: Design) -> Path:
-    """Where a run is kept unless the user names another place: runs/<design> beside the file."""
-    return design.path.parent / "runs" / design.name
-
-
-def learnt_file(design: Design) -> Path:
-    """Where `m3eda learn` keeps what it has learnt of a design: in its run folder."""
-    return run_directory(design) / LEARNT

@@ -14,7 +14,9 @@ from m3eda import __version__
 from m3eda.design.snapshot import circuit_hash, design_hash, dump
 from m3eda.design.types import Design
 from m3eda.ledger import Ledger, Segment, StoredTrial
+from m3eda.pvt.samples import is_sample
 from m3eda.simulate.evaluator import Evaluator
+from m3eda.simulate.trial import CornerResult
 
 
 def segment_of(
@@ -70,10 +72,17 @@ def _trials_of(ledger: Ledger, recipe: str) -> list[StoredTrial]:
     for part in filter(None, recipe.partition("+")[2].split(",")):
         segment, _, count = part.partition(":")
         learned += ledger.trials(int(segment))[: int(count) if count else None]
-    return learned
+    # another recipe may draw its samples by another seed
+    return [replace(trial, results=_at_corners(trial)) for trial in learned]
+
+
+def _at_corners(trial: StoredTrial) -> dict[str, CornerResult]:
+    """What a trial gave at corners, without samples."""
+    return {name: result for name, result in trial.results.items() if not is_sample(name)}
 
 
 def _without_limits(design: Design) -> Design:
     agent = replace(design.agent, budget=1, seconds=None)
     simulator = replace(design.simulator, licences=0)
-    return replace(design, agent=agent, simulator=simulator, description="")
+    drawn = design.variation if design.variation and design.variation.yield_target else None
+    return replace(design, agent=agent, simulator=simulator, variation=drawn, description="")

@@ -49,6 +49,7 @@ ROOMS = {
         "m3eda.simulate",
         "m3eda.objective",
         "m3eda.loop",
+        "m3eda.pvt",
         "m3eda.circuits",
         "m3eda.report",
     },

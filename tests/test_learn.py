@@ -16,7 +16,7 @@ from m3eda.design.space import Space
 from m3eda.errors import DesignError, SimulatorBroken, StorageError
 from m3eda.flow import Project
 from m3eda.ledger import Ledger
-from m3eda.loop import learnt_file
+from m3eda.places import learnt_file
 from m3eda.policy.agent import M3
 from m3eda.policy.known import circuit_of, translated
 from m3eda.policy.response import (

@@ -19,7 +19,8 @@ from m3eda.errors import DesignError
 from m3eda.flow import Project
 from m3eda.ledger import Ledger
 from m3eda.loop import Run, size
-from m3eda.pvt.exploration import EXPLORATIONS, make_exploration
+from m3eda.pvt.choice import make_exploration
+from m3eda.pvt.exploration import EXPLORATIONS
 from m3eda.pvt.shifts import Shifts
 from m3eda.simulate.trial import CornerResult, score
 from tests.helpers import changed, m3eda, only_line, started

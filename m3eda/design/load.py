@@ -32,8 +32,8 @@ from m3eda.design.types import (
     Technology,
     Testbench,
     Value,
-    Variation,
 )
+from m3eda.design.variation import build_variation
 from m3eda.design.yamlfile import Document, KeyPath, nearest
 
 TEMPERATURE = "temp"
@@ -142,7 +142,7 @@ class _Loader:
             corners=corners,
             signoff=self._signoff(corners),
             objective=objective,
-            variation=self._variation(),
+            variation=build_variation(self.file, self.problems),
             simulator=self._simulator(),
             agent=AgentChoice(**dict(file.agent)),
             failures=self._failures(),
@@ -312,12 +312,6 @@ class _Loader:
             if name not in used and name not in self.problems.mentioned:
                 self.problems.add((*section, name), "is used by no template and no expression",
                                   "remove it, or use it in a template", of_key=True)  # fmt: skip
-
-    def _variation(self) -> Variation | None:
-        entry = self.file.variation
-        if entry is None:
-            return None
-        return Variation(entry.mismatch, entry.process, entry.samples, entry.yield_)
 
     def _simulator(self) -> SimulatorChoice:
         entry = self.file.simulator

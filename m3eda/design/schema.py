@@ -30,6 +30,8 @@ Boolean = Annotated[bool, BeforeValidator(scalars.boolean)]
 Whole = Annotated[int, BeforeValidator(scalars.integer)]
 Version = Annotated[Literal[1], BeforeValidator(scalars.integer)]
 Real = Annotated[float, BeforeValidator(scalars.real), WithJsonSchema(NUMERIC)]
+Positive = Annotated[Real, Field(gt=0)]
+Share = Annotated[Real, Field(gt=0, lt=1)]
 Number = Annotated[scalars.Number, PlainValidator(scalars.number), WithJsonSchema(NUMERIC)]
 Scalar = Annotated[
     scalars.Number | str, PlainValidator(scalars.number_or_word), WithJsonSchema(NUMERIC)
@@ -309,18 +311,26 @@ class SignoffEntry(Entry):
 
 
 class VariationEntry(Entry):
-    """Monte Carlo."""
+    """What varies from chip to chip: Monte Carlo."""
 
-    mismatch: Boolean = Field(default=False, description="Vary devices against each other.")
-    process: Boolean = Field(default=False, description="Vary all devices together.")
-    samples: Whole = Field(default=200, ge=1, description="Number of samples.")
-    yield_: Real | None = Field(
+    mismatch: Boolean = Field(default=False, description="Devices differ from each other.")
+    process: Boolean = Field(default=False, description="All devices of a kind differ together.")
+    sigma: dict[Name, Positive] = Field(
+        default={},
+        description="Relative standard deviation of parameters and conditions, such as {r1: 1%}.",
+    )
+    samples: Whole = Field(default=200, ge=2, description="Largest number of samples of a sizing.")
+    yield_: Share | None = Field(
         default=None,
         alias="yield",
-        gt=0,
-        lt=1,
-        description="Wanted share of good samples, such as 99.7%.",
+        description="Wanted share of samples that meet every spec, such as 99.7%: `m3eda size` "
+        "goes on until it is shown.",
     )
+    confidence: Share = Field(default=0.95, description="Confidence of what is said of the yield.")
+    sampling: Literal["random", "latin-hypercube", "sobol"] = Field(
+        default="random", description="How samples are drawn."
+    )
+    seed: Whole = Field(default=1, ge=0, description="Seed of the samples.")
 
 
 class DesignFile(Entry):

@@ -64,6 +64,9 @@ def _hash(design: Design, contents: Iterable[str]) -> str:
     data = _names_only(_adapter().dump_python(design, warnings=False))
     if not design.signoff.corners:
         del data["signoff"]  # a design that is sized at its nominal corner is what it was
+    for corner in data["corners"]:
+        if corner["sample"] is None:
+            del corner["sample"]
     text = json.dumps([data, list(contents)], sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:HASH_LENGTH]
 

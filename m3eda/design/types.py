@@ -144,6 +144,20 @@ class Measure:
 
 
 @dataclass(frozen=True)
+class Sample:
+    """One Monte Carlo draw, of mismatch, process and tolerances."""
+
+    number: int
+    """From 1; the same number with the same seed is the same draw."""
+    corner: str
+    """Name of the corner that it is simulated at."""
+    deviations: Mapping[str, float]
+    """In standard deviations, by name: `opamp.mn1:vt`, `process.nmos:vt`, `r1:value`."""
+    seed: int = 0
+    """For models that draw by themselves (`agauss`)."""
+
+
+@dataclass(frozen=True)
 class Corner:
     """One set of conditions. `process` names a section of the technology, empty for its nominal;
     `conditions` holds only what differs from the design's."""
@@ -151,6 +165,8 @@ class Corner:
     name: str
     process: str = ""
     conditions: Mapping[str, Value] = field(default_factory=dict)
+    sample: Sample | None = None
+    """One draw of all that varies, at the corner that the sample names; else nothing varies."""
 
 
 @dataclass(frozen=True)
@@ -209,12 +225,27 @@ class Objective:
     maximize: tuple[str, ...] = ()
 
 
+Sampling = Literal["random", "latin-hypercube", "sobol"]
+"""How samples are drawn."""
+
+
 @dataclass(frozen=True)
 class Variation:
+    """What varies from chip to chip, and the share of chips that must be good."""
+
     mismatch: bool = False
+    """Devices differ from each other."""
     process: bool = False
+    """All devices of a kind differ together."""
     samples: int = 200
+    """Largest number of Monte Carlo samples of one sizing."""
     yield_target: float | None = None
+    """Share of samples that must meet every spec."""
+    sigma: Mapping[str, float] = field(default_factory=dict)
+    """Relative standard deviation of parameters and conditions, by name."""
+    confidence: float = 0.95
+    sampling: Sampling = "random"
+    seed: int = 1
 
 
 ALL_CORNERS = "all"

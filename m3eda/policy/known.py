@@ -12,7 +12,7 @@ from m3eda.design.space import Axis
 from m3eda.design.types import Design
 from m3eda.errors import DesignError, Mistake
 from m3eda.flow import Project
-from m3eda.loop import learnt_file
+from m3eda.places import learnt_file
 from m3eda.policy.response import Networks, Response, read_response
 from m3eda.policy.shipped import match, placed
 from m3eda.simulate.files import content_hash

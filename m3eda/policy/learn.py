@@ -29,7 +29,7 @@ from m3eda.learning.dataset import Plan, make_dataset
 from m3eda.learning.manifest import parameter_words
 from m3eda.learning.reader import Dataset
 from m3eda.learning.sampling import Sampling
-from m3eda.loop import LEARNT, run_directory
+from m3eda.places import LEARNT, run_directory
 from m3eda.policy.known import circuit_of
 from m3eda.policy.response import Response, Scale, read_response, write_response
 from m3eda.report.points import PointsDisplay

@@ -26,6 +26,11 @@ Specs = Mapping[str, Spec]
 class Exploration:
     """`brute-force`: every corner of every sizing. What it has, the others have too."""
 
+    said = ""
+    """What the last sizing kept was found to be, besides its trial."""
+    widens = False
+    """True where a sizing may be simulated at more corners than the active ones."""
+
     def __init__(self, design: Design) -> None:
         self.corners = {corner.name: corner for corner in design.required}
         self.active: tuple[str, ...] = tuple(self.corners)
@@ -49,6 +54,10 @@ class Exploration:
         """Where to simulate `sizing` besides, having seen `results`; empty where nowhere."""
         return []
 
+    def kept(self, results: Results) -> dict[str, CornerResult]:
+        """Of all that a sizing was simulated at, what its trial is to hold."""
+        return {name: results[name] for name in self.corners if name in results}
+
     def hear(self, trials: Sequence[Trial], wanted: Specs) -> bool:
         """Hear whole trials; True where `active` or `specs` is another now."""
         return False
@@ -65,6 +74,8 @@ class Exploration:
 
 class Progressive(Exploration):
     """One corner, and with each sizing that is good there and bad elsewhere the worst one more."""
+
+    widens = True
 
     def __init__(self, design: Design) -> None:
         super().__init__(design)
@@ -136,6 +147,7 @@ class Auto(Exploration):
     TELLING = -0.7
     """Reward at the worst corner below which a look tells nothing of how measures move: what a
     circuit does that is far from working is not what one does that works."""
+    widens = True
     PATIENCE = 2
     """Surprises at a corner until it is simulated with each sizing."""
 
@@ -305,10 +317,3 @@ EXPLORATIONS = {
     "progressive-hardest": ProgressiveHardest,
     "progressive-random": ProgressiveRandom,
 }
-
-
-def make_exploration(design: Design) -> Exploration:
-    """The strategy that the design's sign-off names; without corners nothing is explored."""
-    if not design.signoff.corners:
-        return Exploration(design)
-    return EXPLORATIONS[design.signoff.strategy](design)

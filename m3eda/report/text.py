@@ -11,6 +11,7 @@ from typing import Any, Literal
 from m3eda import __version__
 from m3eda.design.types import Value
 from m3eda.objective.values import Aim, aims
+from m3eda.pvt.intervals import percent
 from m3eda.report.objective import objective_lines, objective_text
 from m3eda.report.summary import Summary
 from m3eda.report.tables import (
@@ -85,6 +86,10 @@ def run_lines(summary: Summary) -> list[str]:
     lines = [counts, failures_line(summary)]
     if summary.ending is not None:
         lines.append(f"ended: {summary.ending.value}")
+    drawn = summary.design.variation
+    if summary.met and drawn is not None and drawn.yield_target is not None:
+        target, sure = percent(drawn.yield_target), percent(drawn.confidence)
+        lines.append(f"yield at least {target} with {sure} confidence, at the nominal corner")
     others = len(summary.design.corners)
     if summary.met and others and len(summary.design.required) == 1:
         lines.append(f"nominal corner alone: `m3eda verify` tries the other {others}, "

@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,14 +18,16 @@ import jinja2
 
 from m3eda.design.templates import EVERYTHING
 from m3eda.design.ties import at_nominal, conditions_at, values_at
-from m3eda.design.types import Corner, Design, Sizing, Testbench, Value
+from m3eda.design.types import NOMINAL, Corner, Design, Sample, Sizing, Testbench, Value
 from m3eda.errors import DesignError, Mistake
+from m3eda.simulate.deviations import Deviations
 from m3eda.simulate.files import Contents
 from m3eda.simulate.programs import Programs
 from m3eda.simulate.python_netlist import PythonNetlist, is_python, python_names
 from m3eda.simulate.skeletons import JINJA_PROBES, Probes, Rendered, Structures
 from m3eda.simulate.templates import (
     TechnologyView,
+    before_end,
     number,
     template_environment,
     template_folders,
@@ -93,8 +95,12 @@ class _Frame:
 
     testbench: Testbench
     corner: Corner
+    """Without the deviations of a sample."""
     wanted: Wanted
     conditions: Mapping[str, Value]
+    probes: Probes
+    varies: tuple[str, ...] | None = None
+    """What varies in the decks of samples; None for decks as they are drawn."""
     shapes: dict[tuple[Value, ...], _Shape] = field(default_factory=dict)
 
 
@@ -111,21 +117,26 @@ class Renderer:
     def __post_init__(self) -> None:
         self._templates: dict[Path, _Compiled] = {}
         self._paths: dict[tuple[str, Path], Path] = {}
-        self._views: dict[str, TechnologyView] = {}
+        self._views: dict[tuple[str, bool], TechnologyView] = {}
         self._frames: dict[tuple[object, ...], _Frame] = {}
         self._contents = Contents()
-        self._probes = Probes(self.design)
+        self._probes: dict[tuple[str, ...], Probes] = {}
+        self._deviations = Deviations(self.design)
 
     def deck(self, testbench: Testbench, corner: Corner, sizing: Sizing) -> Deck:
         """The deck of `testbench` at `corner`; `sizing` holds every parameter."""
         frame = self._frame(testbench, corner)
         values = {**frame.conditions, **sizing}
-        text, files, skeleton, fills = self._made(frame, sizing, values)
+        if corner.sample is None:
+            text, files, skeleton, fills = self._made(frame, sizing, values)
+        else:
+            text, files, skeleton, fills = self._sampled(frame, corner.sample, sizing, values)
+            values = self._deviations.values(values, corner.sample.deviations)
         wanted = frame.wanted
         return Deck(
             text=text,
             testbench=testbench.name,
-            corner=corner.name,
+            corner=frame.corner.name,
             vectors=wanted.vectors,
             device_values=wanted.device_values,
             meas=wanted.meas,
@@ -136,17 +147,42 @@ class Renderer:
             fills=fills,
         )
 
+    def _sampled(
+        self, frame: _Frame, sample: Sample, sizing: Sizing, values: Mapping[str, Value]
+    ) -> tuple[str, tuple[Path, ...], Skeleton | None, tuple[str, ...]]:
+        if not self._deviations.sections:
+            drawn = {**sizing, **sample.deviations}
+            return self._made(frame, drawn, {**values, **sample.deviations})
+        # models that draw by themselves do so when a deck is loaded, by its own seed
+        drawn = {**values, **sample.deviations}
+        return *self._rendered(frame, drawn, sample.seed), None, ()
+
+    def deviations(self, sizing: Sizing) -> tuple[str, ...]:
+        """The names of all that varies, as the decks of `sizing` have it. Raises DesignError."""
+        names: list[str] = []
+        for testbench in self.design.testbenches.values():
+            nominal = replace(self.design.nominal, sample=Sample(0, NOMINAL, {}))
+            frame = self._frame(at_nominal(self.design, testbench), nominal)
+            text, _ = self._rendered(frame, {**frame.conditions, **sizing})
+            names += self._deviations.names(text)
+        return tuple(dict.fromkeys(names))
+
+    @property
+    def draws_by_itself(self) -> Mapping[str, str]:
+        """Process corner -> section, where the models draw samples by themselves."""
+        return self._deviations.sections
+
     def _made(
         self, frame: _Frame, sizing: Sizing, values: Mapping[str, Value]
     ) -> tuple[str, tuple[Path, ...], Skeleton | None, tuple[str, ...]]:
-        words = tuple([sizing.get(word, "") for word in self._probes.words])
+        words = tuple([sizing.get(word, "") for word in frame.probes.words])
         shape = frame.shapes.get(words)
         found = shape.find(sizing) if isinstance(shape, Programs) else None
         if found is not None:
             program, fills = found
             text = program.text(fills)
             return text, program.files, program.skeleton, fills if program.skeleton else ()
-        text, files = self._render(frame.testbench.template, values, frame.corner)
+        text, files = self._rendered(frame, values)
         if shape is None:
             # after the deck was rendered: what is wrong with it is told about it, not a probe
             shape = self._shape(frame, words)
@@ -168,26 +204,38 @@ class Renderer:
         compiled = self._compiled(template)
 
         def render(sizing: Mapping[str, Any]) -> Rendered:
-            return self._render(template, {**frame.conditions, **sizing}, frame.corner)
+            return self._rendered(frame, {**frame.conditions, **sizing})
 
         if compiled.traceable:
-            programs = Programs(self._probes, words, compiled.names | {"temp"}, render)
+            names = compiled.names | {"temp"}
+            programs = Programs(frame.probes, words, names, render)
             if programs.usable:
                 return programs
         most = _PYTHON_PROBES if is_python(template) else JINJA_PROBES
-        return Structures(self._probes, words, render, most)
+        return Structures(frame.probes, words, render, most)
 
     def _frame(self, testbench: Testbench, corner: Corner) -> _Frame:
+        varies = None
+        if corner.sample is not None:
+            varies = tuple(corner.sample.deviations)
+            corner = replace(corner, name=f"{corner.sample.corner} varied", sample=None)
         key = (testbench.name, corner.name, *testbench.point.values())
         frame = self._frames.get(key)
-        if frame is None or frame.testbench != testbench or frame.corner != corner:
+        if (frame is None or frame.testbench != testbench or frame.corner != corner
+                or frame.varies != varies):  # fmt: skip
             wanted = self.wanted.get(testbench.name, Wanted())
             conditions = conditions_at(self.design, testbench, corner)
-            frame = _Frame(testbench, corner, wanted, conditions)
+            probes = self._probes_with(varies or ())
+            frame = _Frame(testbench, corner, wanted, conditions, probes, varies)
             if len(self._frames) >= _KEPT:
                 self._frames.clear()
             self._frames[key] = frame
         return frame
+
+    def _probes_with(self, varies: tuple[str, ...]) -> Probes:
+        if varies not in self._probes:
+            self._probes[varies] = Probes(self.design, varies)
+        return self._probes[varies]
 
     def is_current(self, deck: Deck) -> bool:
         """False where a file behind `deck` has changed since it was rendered."""
@@ -213,17 +261,27 @@ class Renderer:
             self.design.netlist, values_at(self.design, first, corner, sizing), corner
         )[1]
 
+    def _rendered(self, frame: _Frame, values: Mapping[str, Any], seed: int = 0) -> Rendered:
+        """The deck of `frame`; of a sample, whose deviations are among `values`, as it varies."""
+        template, varied = frame.testbench.template, self._deviations
+        if frame.varies is None:
+            return self._render(template, values, frame.corner)
+        known = varied.values(values, values)
+        text, files = self._render(template, known, frame.corner, sampled=True)
+        return varied.deck(text, values, number, seed), files
+
     def _render(
         self,
         template: Path,
         values: Mapping[str, Value],
         corner: Corner,
         add_temperature: bool = True,
+        sampled: bool = False,
     ) -> Rendered:
         compiled = self._compiled(template)
         context: dict[str, Any] = {**values, "corner": corner.process or corner.name}
         if self.design.technology is not None:
-            context["technology"] = self._view(corner.process)
+            context["technology"] = self._view(corner.process, sampled)
         missing = sorted(compiled.names.difference(context) - {EVERYTHING})
         if missing:
             raise DesignError(
@@ -236,14 +294,18 @@ class Renderer:
         included: list[Path] = []
         text = _INCLUDE.sub(lambda match: self._absolute(match, template, included), text)
         if add_temperature and "temp" not in compiled.names and not _TEMPERATURE.search(text):
-            text = _before_end(text, f".temp {number(values['temp'])}")
+            text = before_end(text, f".temp {number(values['temp'])}")
         return text, (*compiled.sources, *dict.fromkeys(included))
 
-    def _view(self, process: str) -> TechnologyView:
-        assert self.design.technology is not None
-        if process not in self._views:
-            self._views[process] = TechnologyView(self.design.technology, process)
-        return self._views[process]
+    def _view(self, process: str, sampled: bool) -> TechnologyView:
+        technology = self.design.technology
+        assert technology is not None
+        if (process, sampled) not in self._views:
+            if sampled:
+                sections = {**technology.sections, **self._deviations.sections}
+                technology = replace(technology, sections=sections)
+            self._views[process, sampled] = TechnologyView(technology, process)
+        return self._views[process, sampled]
 
     def _compiled(self, template: Path) -> _Compiled:
         if template not in self._templates:
@@ -322,9 +384,3 @@ def _line_of(text: str, file: Path) -> int | None:
     except OSError:
         return None
     return next((n for n, line in enumerate(lines, 1) if text in line), None)
-
-
-def _before_end(text: str, line: str) -> str:
-    """`text` with `line` added at its end, before a closing `.end`."""
-    body = re.sub(r"^\s*\.end\s*$", "", text.rstrip("\n"), flags=re.IGNORECASE | re.MULTILINE)
-    return f"{body.rstrip()}\n{line}\n.end\n"

@@ -17,7 +17,7 @@ from typing import Any
 
 from m3eda.design.space import Axis
 from m3eda.design.ties import completion
-from m3eda.design.types import Design, Sizing, Value
+from m3eda.design.types import Design, Parameter, Sizing, Value
 from m3eda.errors import DesignError
 from m3eda.simulate.types import Skeleton
 
@@ -44,12 +44,14 @@ _SIZINGS_KEPT = 4096
 class Probes:
     """A fixed row of sizings of one design, by number: every free parameter at other values."""
 
-    def __init__(self, design: Design) -> None:
+    def __init__(self, design: Design, varies: Sequence[str] = ()) -> None:
+        """`varies` names what is drawn besides, in standard deviations."""
         self._complete = completion(design)
         axes = [Axis(parameter) for parameter in design.free]
         self.words = tuple(axis.name for axis in axes if axis.categorical)
         """Parameters that may be words: part of a deck's structure."""
-        self._axes = [axis for axis in axes if not axis.categorical]
+        self._drawn = [Axis(Parameter(name, minimum=-3.0, maximum=3.0)) for name in varies]
+        self._axes = [*(axis for axis in axes if not axis.categorical), *self._drawn]
         tied = [parameter.name for parameter in design.parameters.values() if parameter.tied]
         self.numbers = (*(axis.name for axis in self._axes), *tied)
         """Parameters that are numbers and may change from one sizing to the next."""
@@ -69,7 +71,8 @@ class Probes:
         sizing = {axis.name: _coordinate(axis, probe) for axis in self._axes}
         chosen = {axis.name: axis.value(sizing[axis.name]) for axis in self._axes}
         try:
-            return self._complete({**chosen, **dict(zip(self.words, words, strict=True))})
+            whole = self._complete({**chosen, **dict(zip(self.words, words, strict=True))})
+            return {**whole, **{axis.name: chosen[axis.name] for axis in self._drawn}}
         except (ValueError, ArithmeticError):
             return None
 

@@ -7,6 +7,7 @@ suffixes, which simulators read differently.
 from __future__ import annotations
 
 import functools
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -224,3 +225,9 @@ def template_mistake(error: Exception, template: Path) -> Mistake:
         trace = trace.tb_next
     known = Path(name) if name and Path(name).is_file() else template
     return Mistake(str(error), known, line if known == template or line else None)
+
+
+def before_end(text: str, line: str) -> str:
+    """`text` with `line` added at its end, before a closing `.end`."""
+    body = re.sub(r"^\s*\.end\s*$", "", text.rstrip("\n"), flags=re.IGNORECASE | re.MULTILINE)
+    return f"{body.rstrip()}\n{line}\n.end\n"

@@ -1,0 +1,550 @@
+"""Monte Carlo: what is drawn, what it says of a yield, and sizing until a yield is shown."""
+
+from __future__ import annotations
+
+import json
+import math
+import signal
+from contextlib import closing
+from dataclasses import replace
+from statistics import NormalDist
+
+import numpy as np
+import pytest
+
+from m3eda.design.types import Variation
+from m3eda.errors import DesignError
+from m3eda.flow import Execution, Project
+from m3eda.ledger import Ledger
+from m3eda.loop import Run, size
+from m3eda.pvt.for_yield import least_samples
+from m3eda.pvt.intervals import Sequential, clopper_pearson, percent
+from m3eda.pvt.samples import Samples, samples_of
+from m3eda.signoff.monte_carlo import make_plan, monte_carlo, spreads
+from m3eda.simulate.deviations import Deviations
+from tests.helpers import changed, m3eda, only_line, started, write_rc
+from tests.learning_samples import write_filter
+
+PAIR = """\
+* two diodes of one size, each with the same current
+{{ technology.include }}
+i1 0 a 10u
+i2 0 b 10u
+m1 a a 0 0 nmos w={{ w }} l={{ l }} m=2
+m2 b b 0 0 nmos w={{ w }} l={{ l }} m=2
+v3 c 0 0.6
+m3 c c 0 0 nmos w={{ w }} l={{ l }}
+.op
+.end
+"""
+PAIR_DESIGN = """\
+m3eda: 1
+design: pair
+technology: generic45
+testbenches: {op: pair.cir.j2}
+parameters:
+  w: {min: 1u, max: 50u, start: 4u}
+  l: {min: 0.1u, max: 2u, start: 0.5u}
+measures:
+  gap: {expr: "v(a) - v(b)", unit: V}
+  current: {expr: "-i(v3)", unit: A}
+  shift: {expr: "@m1[vth] - @m2[vth]", unit: V}
+specs:
+  gap: {min: -2m, max: 2m}
+  shift: {min: -2m, max: 2m}
+"""
+TOLERANT = "variation: {sigma: {r: 2%, c: 5%}, samples: 400}\n"
+
+
+@pytest.fixture
+def pair(tmp_path):
+    (tmp_path / "pair.cir.j2").write_text(PAIR)
+    (tmp_path / "design.yaml").write_text(PAIR_DESIGN)
+    return tmp_path
+
+
+@pytest.fixture
+def tolerant(tmp_path):
+    """The RC filter with tolerances; f3db is to be 10 kHz within 2 %."""
+    write_rc(tmp_path)
+    with (tmp_path / "design.yaml").open("a") as file:
+        file.write(TOLERANT)
+    return tmp_path
+
+
+def drawn(project, count, sizing=None, corners=None):
+    """The outcome of `count` samples of the nominal sizing."""
+    design = replace(project.design, variation=replace(project.design.variation, samples=count))
+    project = replace(project, design=design)
+    with closing(project.evaluator(Execution(cache=False))) as evaluator:
+        whole = evaluator.complete({**project.nominal_sizing(), **(sizing or {})})
+        plan = make_plan(design, evaluator, whole, corners or [design.nominal])
+        return monte_carlo(design, evaluator, whole, plan)
+
+
+def mismatched(path, **changes):
+    project = Project.load(path)
+    return replace(project, design=replace(project.design, variation=Variation(**changes)))
+
+
+@pytest.mark.simulator
+def test_a_matched_pair_differs_as_pelgrom_has_it(pair):
+    project = mismatched(pair / "design.yaml", mismatch=True, seed=2)
+    outcome = drawn(project, 1000)
+    area = 4e-6 * 0.5e-6 * 2
+    found = {each.measure: each for each in spreads(outcome)}
+    shifts, expected = outcome.values("shift"), 2.5e-9 / math.sqrt(area)
+    assert shifts.std(ddof=1) == pytest.approx(expected, rel=0.05)
+    assert abs(shifts.mean()) < 4.0 * expected / math.sqrt(1000)
+    # of a device alone 1 / sqrt(2) of that, of the current factor as well
+    vt, beta = (
+        np.array([outcome.plan.samples.deviations(n)[name] for n in range(1, 1001)])
+        for name in ("m1:vt", "m1:beta")
+    )
+    assert np.corrcoef(shifts, vt)[0, 1] == pytest.approx(math.sqrt(0.5), abs=0.06)
+    gaps = outcome.values("gap")
+    slope = np.linalg.lstsq(np.array([vt, beta]).T, gaps, rcond=None)[0]
+    # the voltage of a diode falls by the change of its current over gm / id, which is 16.8 / V
+    assert slope[1] == pytest.approx(-1e-8 / math.sqrt(2 * area) / 16.8, rel=0.15)
+    names = dict(found["shift"].by)
+    assert set(names) >= {"m1:vt", "m2:vt"}
+    assert names["m1:vt"] == pytest.approx(0.5, abs=0.1)
+    # a quarter of the area: twice the spread, of the very same samples
+    quarter = drawn(project, 100, {"w": 1e-6}).values("shift")
+    assert quarter == pytest.approx(2.0 * shifts[:100], rel=1e-6)
+
+
+@pytest.mark.simulator
+def test_process_moves_devices_of_a_kind_together(pair):
+    outcome = drawn(mismatched(pair / "design.yaml", process=True), 200)
+    assert outcome.plan.samples.names == ("process.nmos:vt", "process.nmos:beta")
+    assert np.abs(outcome.values("gap")).max() < 1e-9
+    currents = np.array([trial.measures["current"] for trial in outcome.trials])
+    assert 0.02 < currents.std() / currents.mean() < 0.3
+
+
+@pytest.mark.simulator
+def test_a_loaded_circuit_gives_what_a_fresh_simulator_gives(pair):
+    project = mismatched(pair / "design.yaml", mismatch=True, process=True, samples=4)
+    found = []
+    for execution in (Execution(cache=False), Execution(cache=False, cold=True)):
+        with closing(project.evaluator(execution)) as evaluator:
+            whole = evaluator.complete(project.nominal_sizing())
+            samples = samples_of(project.design, evaluator.renderer.deviations(whole))
+            at = [samples.at(number, project.design.nominal) for number in range(1, 5)]
+            decks = evaluator.decks(whole, at[0])
+            [results] = evaluator.evaluate([whole], at)
+            found.append([result.measures["gap"] for result in results.values()])
+    assert found[0] == pytest.approx(found[1], rel=1e-6)
+    assert len(set(found[0])) == 4
+    skeletons = {decks["op"].skeleton, evaluator.decks(whole, at[3])["op"].skeleton}
+    assert len(skeletons) == 1, "one circuit stays loaded for all samples"
+    assert None not in skeletons
+
+
+def test_samples_are_drawn_again_by_number_and_seed():
+    one = Samples(["m1:vt", "m2:vt"], 1, 10)
+    more = Samples(["m1:vt", "m3:vt", "m2:vt"], 1, 10)
+    assert one.deviations(7) == Samples(["m1:vt", "m2:vt"], 1, 10).deviations(7)
+    assert one.deviations(7) != one.deviations(8)
+    assert one.deviations(7) != Samples(["m1:vt", "m2:vt"], 2, 10).deviations(7)
+    # another device changes none of the others
+    assert more.deviations(7)["m2:vt"] == one.deviations(7)["m2:vt"]
+    values = [one.deviations(n)["m1:vt"] for n in range(1, 4001)]
+    assert np.mean(values) == pytest.approx(0.0, abs=0.06)
+    assert np.std(values) == pytest.approx(1.0, abs=0.04)
+    assert abs(np.corrcoef(values, [one.deviations(n)["m2:vt"] for n in range(1, 4001)])[0, 1]
+               ) < 0.06  # fmt: skip
+
+
+@pytest.mark.parametrize("sampling", ["latin-hypercube", "sobol"])
+def test_samples_that_are_spread_evenly(sampling):
+    samples = Samples(["a", "b", "c"], 3, 64, sampling)
+    values = np.array([list(samples.deviations(n).values()) for n in range(1, 65)])
+    # one in each of 64 layers of equal probability
+    layers = np.sort(
+        np.floor([[64.0 * NormalDist().cdf(v) for v in row] for row in values]), axis=0
+    )
+    spread = (layers == np.arange(64)[:, None]).mean()
+    assert spread == 1.0 if sampling == "latin-hypercube" else spread > 0.9
+    again = Samples(["a", "b", "c"], 3, 64, sampling)
+    assert again.deviations(5) == samples.deviations(5)
+    # a second attempt of as many is another draw
+    assert again.deviations(64 + 5) != samples.deviations(5)
+
+
+NESTED = """\
+* mirror of stages
+.include "nothing.lib"
+.subckt stage in out
+m1 out in 0 0 nmos w=1u
++ l=0.1u $ its length
+r1 out 0 1k
+.ends stage
+.subckt chain a c
+x1 a b stage
+x2 b c stage
+.ends chain
+xc1 p q chain
+xc2 r s chain
+mp q p vdd vdd PMOS w='2*1u' l={0.2u} m=3
+mx q p vdd vdd other w=1u l=1u
+.op
+.end
+"""
+
+
+def deviations_of(tmp_path, **changes):
+    (tmp_path / "pair.cir.j2").write_text(PAIR)
+    (tmp_path / "design.yaml").write_text(PAIR_DESIGN)
+    return Deviations(mismatched(tmp_path / "design.yaml", **changes).design)
+
+
+def test_instances_of_a_subcircuit_differ_and_copies_of_the_circuit_do_not(tmp_path):
+    found = deviations_of(tmp_path, mismatch=True)
+    names = found.names(NESTED)
+    assert names == [
+        "chain.x1.m1:vt", "chain.x1.m1:beta", "chain.x2.m1:vt", "chain.x2.m1:beta", "mp:vt",
+        "mp:beta",
+    ]  # fmt: skip
+    text = found.deck(NESTED, {name: i + 1.0 for i, name in enumerate(names)}, repr, 0)
+    lines = text.splitlines()
+    assert lines[0] == "* mirror of stages"
+    assert lines[-1] == ".end"
+    assert lines.count(".subckt stage in out") == lines.count(".subckt stage__2 in out") == 1
+    assert "x1 a b stage" in lines
+    assert "x2 b c stage__2" in lines
+    assert "xc1 p q chain" in lines
+    assert "xc2 r s chain" in lines
+    at = lines.index("+ l=0.1u $ its length")
+    vt = 2.5e-9 / math.sqrt(2.0)
+    assert lines[at + 1].startswith(f"+ delvto={{(1.0*{vt!r}/sqrt((1u)*(0.1u)))}} mulu0={{(2.0*")
+    pmos = lines[lines.index("mp q p vdd vdd PMOS w='2*1u' l={0.2u} m=3") + 1]
+    assert pmos.startswith(f"+ delvto={{(5.0*{vt!r}/sqrt((2*1u)*(0.2u)*(3)))}}")
+    assert not lines[lines.index("mx q p vdd vdd other w=1u l=1u") + 1].startswith("+")
+
+
+def test_netlists_that_are_included_vary_too(tmp_path):
+    (tmp_path / "dut.cir").write_text(".subckt dut d g\nm1 d g 0 0 nmos w=1u l=1u\n.ends\n")
+    text = f'* deck\n.include "{tmp_path / "dut.cir"}"\nx1 d g dut\n.op\n.end\n'
+    found = deviations_of(tmp_path, mismatch=True)
+    assert found.names(text) == ["dut.m1:vt", "dut.m1:beta"]
+    assert "delvto={(0.5*" in found.deck(text, {"dut.m1:vt": 0.5}, repr, 0)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("* deck\nm1 d g 0 0 nmos w=1u\n.end\n", "transistor m1 has no w or no l"),
+        ("* d\n.subckt a x\n.subckt b y\nm1 y y 0 0 nmos w=1u l=1u\n.ends\n.ends\n.end\n",
+         "subcircuits within subcircuits"),
+        ("* d\n.subckt a x\nx1 x a\nm1 x x 0 0 nmos w=1u l=1u\n.ends\nx1 y a\n.end\n",
+         "one that holds itself"),
+    ],
+)  # fmt: skip
+def test_netlists_that_cannot_be_varied(tmp_path, text, said):
+    with pytest.raises(DesignError, match=said):
+        deviations_of(tmp_path, mismatch=True).names(text)
+
+
+def test_intervals_are_those_of_the_binomial():
+    # Clopper and Pearson's own numbers: 0 of 10 bad, and the rule of three
+    assert clopper_pearson(10, 10, 0.95) == (pytest.approx(0.6915, abs=1e-4), 1.0)
+    assert clopper_pearson(0, 10, 0.95)[1] == pytest.approx(0.3085, abs=1e-4)
+    low, high = clopper_pearson(95, 100, 0.95)
+    assert (low, high) == (pytest.approx(0.8872, abs=1e-4), pytest.approx(0.9836, abs=1e-4))
+    assert percent(0.999936) == "99.99 %"
+    assert percent(0.9999999) == "99.99999 %"
+
+
+def test_tests_that_stop_when_they_know_are_seldom_wrong():
+    """At a yield of just the target neither answer is right; each comes in 5 % of runs at most."""
+    rng, tests = np.random.default_rng(1), Sequential(0.95)
+    answers = []
+    for _ in range(120):
+        good = np.cumsum(rng.random(800) < 0.95)
+        verdicts = (tests.verdict(int(good[n - 1]), n, 0.95) for n in range(20, 801, 20))
+        answers.append(next((each for each in verdicts if each != "open"), "open"))
+    assert answers.count("met") <= 12
+    assert answers.count("missed") <= 12
+    assert tests.verdict(200, 200, 0.98) == "met"
+    assert tests.verdict(180, 200, 0.98) == "missed"
+    low, high = tests.bounds(196, 200)
+    assert clopper_pearson(196, 200, 0.95)[0] > low > 0.93
+    assert high < 1.0
+    assert tests.verdict(196, 200, low - 1e-3) == "met"
+    assert tests.verdict(196, 200, high + 1e-3) == "missed"
+    assert tests.bounds(0, 10)[0] == 0.0
+    assert tests.bounds(10, 10)[1] == 1.0
+    assert 298 < least_samples(0.99, 0.95) < 400
+
+
+def true_yield():
+    """Of the RC filter at 1591.55 Ohm, 10 nF: by quadrature over both tolerances."""
+    grid = np.linspace(-6, 6, 1201)
+    weight = np.exp(-(grid**2) / 2)
+    weight /= weight.sum()
+    r, c = 1591.55 * (1 + 0.02 * grid[:, None]), 10e-9 * (1 + 0.05 * grid)
+    f3db = 1.0 / (2 * math.pi * r * c)
+    return float((weight[:, None] * weight * (np.abs(f3db - 10e3) < 200)).sum())
+
+
+@pytest.mark.simulator
+def test_the_yield_is_that_of_the_formula(tolerant):
+    changed(tolerant, "series: E24", "start: 1591.55")
+    changed(tolerant, "scale: log", "start: 10n")
+    outcome = drawn(Project.load(tolerant / "design.yaml"), 400)
+    found = outcome.estimate
+    expected = true_yield()
+    assert 0.2 < expected < 0.4
+    assert found.low < expected < found.high
+    assert found.high - found.low < 0.1
+    f3db = next(each for each in spreads(outcome) if each.measure == "f3db")
+    assert f3db.sigma == pytest.approx(10e3 * math.hypot(0.02, 0.05), rel=0.12)
+    assert f3db.failed == found.count - found.good
+    assert [name for name, _ in f3db.by] == ["c:value", "r:value"]
+    assert f3db.cpk == pytest.approx(
+        min(f3db.mean - 9800, 10200 - f3db.mean) / (3 * f3db.sigma), rel=1e-9
+    )
+
+
+@pytest.mark.simulator
+def test_the_command_says_what_the_samples_say(tolerant):
+    where = ["verify", "design.yaml", "--sizing", "given.json", "--monte-carlo"]
+    (tolerant / "given.json").write_text(json.dumps({"sizing": {"r": 1.6e3, "c": 1e-8}}))
+    done = m3eda(*where, "--samples", "40", cwd=tolerant)
+    assert done.returncode == 1
+    assert done.stdout.startswith("rc: ")
+    assert "of 40 samples are good: yield " in done.stdout
+    assert "c:value" in done.stdout
+    data = json.loads(m3eda(*where, "--samples", "40", "--format", "json", cwd=tolerant).stdout)
+    good = sum(sample["met"] for sample in data["samples"])
+    assert data["yield"]["good"] == good
+    assert len(data["samples"]) == data["yield"]["samples"] == 40
+    assert sum(data["specs"]["f3db"]["histogram"]["counts"]) == 40
+    worst = data["specs"]["f3db"]["worst_sample"]
+    alone = json.loads(
+        m3eda(*where, "--sample", str(worst), "--format", "json", cwd=tolerant).stdout
+    )
+    assert alone["measures"] == data["samples"][worst - 1]["measures"]
+    assert set(alone["deviations"]) == {"r:value", "c:value"}
+    deck = m3eda("render", "design.yaml", "--set", "r=1.6k", "--set", "c=10n", "--sample",
+                 str(worst), cwd=tolerant).stdout  # fmt: skip
+    resistor = 1.6e3 * (1 + 0.02 * alone["deviations"]["r:value"])
+    assert float(deck.split("r1 in out ")[1].split()[0]) == pytest.approx(resistor, rel=1e-9)
+    # a yield far from the true one is decided by few
+    soon = m3eda(*where, "--yield", "5%", cwd=tolerant)
+    assert soon.returncode == 0
+    assert "yield at least 5 % with 95 % confidence" in soon.stdout
+    refuted = m3eda(*where, "--yield", "99%", "--seed", "5", cwd=tolerant)
+    assert refuted.returncode == 1
+    assert "yield below 99 % with 95 % confidence" in refuted.stdout
+
+
+@pytest.mark.simulator
+def test_corners_and_samples_together(tmp_path):
+    path = write_filter(tmp_path)
+    with path.open("a") as file:
+        file.write("variation: {sigma: {r: 5%}, samples: 30}\n")
+    project = Project.load(path)
+    design = project.design
+    outcome = drawn(project, 30, corners=[design.nominal, *design.corners])
+    for trial in outcome.trials:
+        assert list(trial.results) == ["nominal", "light", "heavy"]
+    light = [trial.results["light"].measures["f3db"] for trial in outcome.trials]
+    heavy = [trial.results["heavy"].measures["f3db"] for trial in outcome.trials]
+    # one chip at three corners: the same resistor
+    assert np.argsort(light).tolist() == np.argsort(heavy).tolist()
+
+
+FOR_YIELD = "variation: {sigma: {r: 3%, c: 3%}, yield: 95%, samples: 300}\n"
+
+
+def for_yield(folder):
+    """The filter, whose pole is to lie between 10 and 12.5 kHz."""
+    path = write_filter(folder)
+    changed(folder, "far: {max: 0.1}", "far: {max: 0.0125}")
+    with path.open("a") as file:
+        file.write(FOR_YIELD)
+    return path
+
+
+def sized(path, **overrides):
+    project = Project.load(path, batch=1, **overrides)
+    notes = []
+    with closing(project.evaluator()) as evaluator:
+        run = Run(project.design, evaluator, project.agent, note=notes.append)
+        return project, list(size(run)), notes
+
+
+def test_sizing_goes_on_until_the_yield_is_shown(tmp_path):
+    project, found, notes = sized(for_yield(tmp_path))
+    last = found[-1]
+    assert last.met
+    assert not any(trial.met for trial in found[:-1])
+    assert notes[-1].endswith("yield at least 95 %")
+    assert any("yield below" in note or "not enough" in note for note in notes[:-1])
+    # a sizing that holds at the nominal corner and was refuted keeps the samples that refute it
+    good = [t for t in found[:-1] if all(
+        lo is None or t.results["nominal"].measures[s] > lo
+        for s, lo in ((n, spec.limits.minimum) for n, spec in project.design.specs.items()))]  # fmt: skip
+    assert all(len(t.results) > 1 for t in good if t.results["nominal"].measures["far"] < 0.0125)
+    # chips that had no part in the search
+    drawn_anew = drawn(
+        replace(project, design=replace(project.design, variation=replace(
+            project.design.variation, seed=77, yield_target=None))), 400, last.sizing)  # fmt: skip
+    assert drawn_anew.estimate.share > 0.93
+
+
+def test_a_run_for_a_yield_goes_on_where_it_was_killed(tmp_path):
+    whole = for_yield(tmp_path / "whole")
+    done = m3eda("size", whole.name, "--json", "--batch", "1", "-j", "2", cwd=whole.parent)
+    assert done.returncode == 0, done.stderr
+    killed = for_yield(tmp_path / "killed")
+    process = started("size", killed.name, "--stream", "--batch", "1", cwd=killed.parent)
+    process.stdout.readline()
+    process.stdout.readline()
+    process.send_signal(signal.SIGKILL)
+    process.communicate(timeout=20)
+    again = m3eda("size", killed.name, "--json", "--batch", "1", cwd=killed.parent)
+    assert again.returncode == 0
+    one, other = json.loads(done.stdout), json.loads(again.stdout)
+    assert one["sizing"] == other["sizing"]
+    with Ledger(whole.parent / "runs" / "filter", read_only=True) as ledger:
+        first = ledger.trials(ledger.segments()[-1].id)
+    with Ledger(killed.parent / "runs" / "filter", read_only=True) as ledger:
+        second = ledger.trials(ledger.segments()[-1].id)
+    assert [t.sizing for t in first] == [t.sizing for t in second]
+    assert [list(t.results) for t in first] == [list(t.results) for t in second]
+    report = m3eda("report", "runs/filter", cwd=killed.parent)
+    assert report.returncode == 0
+    assert "yield at least 95 % with 95 % confidence, at the nominal corner" in report.stdout
+
+
+@pytest.mark.parametrize(
+    ("variation", "said"),
+    [
+        ("{sigma: {rr: 1%}}", "variation.sigma.rr: 'rr' is neither a parameter nor a condition"),
+        ("{yield: 99%}", "variation.yield: nothing varies"),
+        ("{sigma: {r: -1%}}", "variation.sigma.r: '-1%' must be greater than 0"),
+        ("{sigma: {r: 1%}, sampling: halton}", "variation.sampling: 'halton'"),
+    ],
+)
+def test_mistakes_of_the_section(here, rc, variation, said):
+    with (rc / "design.yaml").open("a") as file:
+        file.write(f"variation: {variation}\n")
+    done = here("check", "design.yaml")
+    assert done.returncode == 2
+    assert said in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("variation", "arguments", "said"),
+    [
+        ("", ["--monte-carlo"], "a design without technology has no mismatch"),
+        ("{mismatch: true}", ["--monte-carlo"], "a design without technology has no mismatch"),
+        ("{samples: 5}", ["--monte-carlo"], "the design does not say what varies"),
+        ("", ["--samples", "5"], "--sample need --monte-carlo"),
+        ("", ["--monte-carlo", "--yield", "120%"], "'120%' is no share"),
+        ("{sigma: {r: 1%}}", ["--monte-carlo", "--corner", "cold"], "no corner is called 'cold'"),
+    ],
+)
+def test_what_cannot_be_drawn(here, rc, variation, arguments, said):
+    if variation:
+        with (rc / "design.yaml").open("a") as file:
+            file.write(f"variation: {variation}\n")
+    (rc / "given.json").write_text(json.dumps({"sizing": {"r": 1600.0, "c": 1e-8}}))
+    done = here("verify", "design.yaml", "--sizing", "given.json", *arguments)
+    assert done.returncode == 2
+    assert said in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("variation", "said"),
+    [
+        ("{sigma: {r: 1%}, yield: 99.9%, samples: 500}",
+         "500 samples cannot show a yield of 0.999 with a confidence of 0.95"),
+        ("{mismatch: true, yield: 90%}", "a design without technology has no mismatch"),
+    ],
+)  # fmt: skip
+def test_yields_that_cannot_be_sized_for(here, rc, variation, said):
+    with (rc / "design.yaml").open("a") as file:
+        file.write(f"variation: {variation}\n")
+    done = here("size", "design.yaml", "-q")
+    assert done.returncode == 2
+    assert said in only_line(done)
+
+
+def test_an_objective_beside_a_yield_is_refused(here, rc):
+    with (rc / "design.yaml").open("a") as file:
+        file.write("variation: {sigma: {r: 1%}, yield: 90%}\nobjective: {minimize: far}\n")
+    done = here("size", "design.yaml", "-q")
+    assert done.returncode == 2
+    assert "a yield is not shown while an objective is bettered" in only_line(done)
+
+
+OWN = """\
+.lib tt
+.param dr=0
+.endl tt
+.lib tt_mm
+.param dr={DRAW}
+.endl tt_mm
+"""
+OWN_DESIGN = """\
+m3eda: 1
+design: own
+technology:
+  lib: own.lib
+  sections: {tt: tt}
+  mismatch: {sections: {tt: tt_mm}}
+testbenches: {op: own.cir.j2}
+parameters:
+  r: {min: 1k, max: 2k, start: 1k}
+measures:
+  v: {expr: v(a), unit: V}
+specs:
+  v: {max: 1.2}
+variation: {mismatch: true, samples: 20}
+"""
+
+
+def own_models(folder, draw):
+    (folder / "own.lib").write_text(OWN.replace("{DRAW}", f"{{{draw}}}"))
+    (folder / "own.cir.j2").write_text(
+        "* own\n{{ technology.include }}\ni1 0 a 1m\nr1 a 0 {{ '{' }}{{ r }}*(1+dr){{ '}' }}\n"
+        ".op\n.end\n"
+    )
+    (folder / "design.yaml").write_text(OWN_DESIGN)
+    return folder / "design.yaml"
+
+
+@pytest.mark.simulator
+def test_models_that_draw_by_themselves_are_given_a_seed(tmp_path):
+    path = own_models(tmp_path, "agauss(0,0.1,1)")
+    project = Project.load(path)
+    first = drawn(project, 20)
+    values = first.values("v")
+    assert len(set(values)) == 20
+    assert values.std(ddof=1) == pytest.approx(0.1, rel=0.5)
+    again = drawn(project, 20)
+    assert again.values("v").tolist() == values.tolist()
+    with closing(project.evaluator(Execution(cache=False))) as evaluator:
+        whole = evaluator.complete(project.nominal_sizing())
+        [results] = evaluator.evaluate([whole])
+    assert results["nominal"].measures["v"] == pytest.approx(1.0, rel=1e-9)
+
+
+@pytest.mark.simulator
+def test_a_section_that_draws_nothing_is_refused(tmp_path, here, monkeypatch):
+    path = own_models(tmp_path, "0.05")
+    with pytest.raises(DesignError, match="samples are all alike: section tt_mm draws nothing"):
+        drawn(Project.load(path), 20)
+
+
+@pytest.mark.simulator
+def test_devices_that_the_technology_knows_nothing_of(pair):
+    changed(pair, "nmos w=", "other w=", "pair.cir.j2")
+    with pytest.raises(DesignError, match="no transistor of the decks"):
+        drawn(mismatched(pair / "design.yaml", mismatch=True), 20)
