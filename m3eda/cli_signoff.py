@@ -17,6 +17,9 @@ if TYPE_CHECKING:
     from m3eda.design.types import Sizing
     from m3eda.flow import Project
 
+MOST_RARE = 20_000
+"""Simulations that --high-sigma may take where --samples does not say."""
+
 RUN_DIR = click.option(
     "--run-dir", type=FOLDER, help="The run whose sizing it is (default: runs/ beside DESIGN)."
 )
@@ -48,6 +51,12 @@ FORMAT = click.option(
     is_flag=True,
     help="Draw samples of mismatch, process and tolerances, as the design's `variation` says.",
 )
+@click.option(
+    "--high-sigma",
+    "rare",
+    is_flag=True,
+    help="Find the likeliest ways to fail and how seldom that is, by importance sampling.",
+)
 @click.option("--samples", type=click.IntRange(2), help="Largest number of samples.")
 @click.option(
     "--yield",
@@ -70,6 +79,7 @@ def verify(
     run_dir: Path | None,
     corners: tuple[str, ...],
     drawn: bool,
+    rare: bool,
     simulator: str | None,
     timeout: float | None,
     jobs: int,
@@ -87,12 +97,14 @@ def verify(
     from m3eda.flow import Execution, Project
     from m3eda.signoff.verify import chosen_corners, verify_command
 
-    if not drawn and (sample or any(value is not None for value in wanted.values())):
+    if not (drawn or rare) and (sample or any(value is not None for value in wanted.values())):
         raise click.UsageError("--samples, --yield, --seed and --sample need --monte-carlo")
+    if drawn and rare:
+        raise click.UsageError("--monte-carlo and --high-sigma exclude each other")
     project = Project.load(design, simulator=simulator, timeout=timeout)
     folder, values = _sizing(project, run_dir, sizing, assignments, "verify")
     execution = Execution(jobs=jobs, strict=strict)
-    if not drawn:
+    if not (drawn or rare):
         chosen = chosen_corners(project.design, corners)
         return verify_command(project, values, chosen, execution, folder, form, sys.stdout)
     from m3eda.design.variation import with_variation
@@ -106,6 +118,15 @@ def verify(
         ),
     )  # fmt: skip
     chosen = chosen_corners(project.design, corners or (NOMINAL,))
+    if rare:
+        if len(chosen) > 1:
+            raise click.UsageError("--high-sigma looks at one corner")
+        from m3eda.signoff.high_sigma_report import high_sigma_command
+
+        most = wanted["samples"] or MOST_RARE
+        return high_sigma_command(
+            varied, values, chosen[0], execution, folder, form, sys.stdout, most
+        )
     return monte_carlo_command(varied, values, chosen, execution, folder, form, sys.stdout, sample)
 
 

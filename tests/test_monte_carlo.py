@@ -20,8 +20,10 @@ from m3eda.loop import Run, size
 from m3eda.pvt.for_yield import least_samples
 from m3eda.pvt.intervals import Sequential, clopper_pearson, percent
 from m3eda.pvt.samples import Samples, samples_of
+from m3eda.signoff.high_sigma import distances, rare_failures
 from m3eda.signoff.monte_carlo import make_plan, monte_carlo, spreads
 from m3eda.simulate.deviations import Deviations
+from m3eda.simulate.trial import score
 from tests.helpers import changed, m3eda, only_line, started, write_rc
 from tests.learning_samples import write_filter
 
@@ -385,10 +387,11 @@ def test_sizing_goes_on_until_the_yield_is_shown(tmp_path):
     assert notes[-1].endswith("yield at least 95 %")
     assert any("yield below" in note or "not enough" in note for note in notes[:-1])
     # a sizing that holds at the nominal corner and was refuted keeps the samples that refute it
-    good = [t for t in found[:-1] if all(
-        lo is None or t.results["nominal"].measures[s] > lo
-        for s, lo in ((n, spec.limits.minimum) for n, spec in project.design.specs.items()))]  # fmt: skip
-    assert all(len(t.results) > 1 for t in good if t.results["nominal"].measures["far"] < 0.0125)
+    nominal = [score(0, t.sizing, {"nominal": t.results["nominal"]}, project.design.specs)
+               for t in found[:-1]]  # fmt: skip
+    refuted = [trial for trial, alone in zip(found, nominal, strict=False) if alone.met]
+    assert refuted
+    assert all(set(trial.results) > {"nominal"} for trial in refuted)
     # chips that had no part in the search
     drawn_anew = drawn(
         replace(project, design=replace(project.design, variation=replace(
@@ -548,3 +551,69 @@ def test_devices_that_the_technology_knows_nothing_of(pair):
     changed(pair, "nmos w=", "other w=", "pair.cir.j2")
     with pytest.raises(DesignError, match="no transistor of the decks"):
         drawn(mismatched(pair / "design.yaml", mismatch=True), 20)
+
+
+WIDE = 6
+TOWARDS = np.array([0.6, 0.0, -0.8, 0.0, 0.0, 0.0])
+RARE = {
+    "one limit": (lambda z: (4.0 - z @ TOWARDS)[:, None], 3.167e-5),
+    "both sides": (lambda z: (4.0 - np.abs(z @ TOWARDS))[:, None], 6.334e-5),
+    "curved": (lambda z: (np.exp(0.8) - np.exp(0.2 * (z @ TOWARDS)))[:, None], 3.167e-5),
+    "no value": (lambda z: np.where(z @ TOWARDS > 3.0, np.nan, 1.0)[:, None], 1.35e-3),
+    "two specs": (lambda z: np.stack([3.0 - z[:, 1], 3.0 - z[:, 3]], axis=1), 2.698e-3),
+}
+
+
+@pytest.mark.parametrize("case", RARE)
+def test_rare_failures_are_as_rare_as_they_are(case):
+    margins, expected = RARE[case]
+    found = rare_failures(margins, WIDE, 1)
+    low, high = found.interval(0.999)
+    assert low < expected < high
+    assert found.probability == pytest.approx(expected, rel=0.35)
+    assert found.simulations < 3000
+    nearest = {"no value": 3.0, "two specs": 3.0}.get(case, 4.0)
+    assert found.ways[0].distance == pytest.approx(nearest, abs=0.4)
+    assert len(found.ways) == (2 if case in ("both sides", "two specs") else 1)
+    again = rare_failures(margins, WIDE, 1)
+    assert again.probability == found.probability
+    assert found.sigma == pytest.approx(-NormalDist().inv_cdf(expected), abs=0.12)
+
+
+def test_what_never_fails():
+    found = rare_failures(lambda z: np.full((len(z), 2), 5.0), WIDE, 1)
+    assert found.ways == []
+    assert found.probability < 1e-14
+    assert found.interval(0.95)[0] == 0.0
+    assert distances(found, ["a", "b"]) == {"a": math.inf, "b": math.inf}
+
+
+def test_importance_sampling_by_the_command(tmp_path):
+    path = write_filter(tmp_path)
+    with path.open("a") as file:
+        file.write("variation: {sigma: {r: 2%, c: 2%}}\n")
+    (tmp_path / "given.json").write_text(json.dumps({"sizing": {"r": 4e3, "c": 2.5e-9, "n": 1}}))
+    where = ["verify", path.name, "--sizing", "given.json", "--high-sigma"]
+    # f3db = 1 / (2 pi r (c + 1n)) is 11.37 kHz, 12 % above its limit
+    grid = np.linspace(-8, 8, 3201)
+    weight = np.exp(-(grid**2) / 2)
+    weight /= weight.sum()
+    poles = 4e3 * (1 + 0.02 * grid[:, None]) * (2.5e-9 * (1 + 0.02 * grid) + 1e-9)
+    f3db = 1.0 / (2 * math.pi * poles)
+    expected = float((weight[:, None] * weight * (f3db < 10e3)).sum())
+    assert 1e-9 < expected < 1e-4
+    data = json.loads(m3eda(*where, "--format", "json", cwd=tmp_path).stdout)
+    assert data["low"] * 0.7 < expected < data["high"] * 1.3
+    assert data["passed"]
+    assert data["worst_case_distance"]["f3db"] > 4.0
+    [way] = [way for way in data["ways"] if way["spec"] == "f3db"]
+    assert way["deviations"]["r:value"] > way["deviations"]["c:value"] > 1.0
+    shown = m3eda(*where, cwd=tmp_path)
+    assert shown.returncode == 0
+    assert "fails with a probability of" in shown.stdout
+    assert "r:value +" in shown.stdout
+    refused = m3eda(*where, "--yield", "99.9999999999%", cwd=tmp_path)
+    assert refused.returncode == 1
+    both = m3eda(*where, "--monte-carlo", cwd=tmp_path)
+    assert both.returncode == 2
+    assert "exclude each other" in only_line(both)
