@@ -23,12 +23,22 @@ from collections.abc import Mapping
 from contextlib import ExitStack, suppress
 from pathlib import Path
 
+from m3eda.simulate import zygote
+from tests import forked_zygote
+
 ROOT = Path(__file__).resolve().parent.parent
 AFTER_IMPORT = frozenset({
     "PATH", "TMPDIR", "NO_COLOR", "FORCE_COLOR", "PYTEST_CURRENT_TEST", "M3EDA_CACHE",
     "M3EDA_CACHE_SIZE", "M3EDA_PLUGINS", "M3EDA_PLUGIN_TIMEOUT",
 })  # fmt: skip
 """Variables that are read when a command runs. Others may matter to an import, or to Python."""
+
+
+LAZY = (
+    "cmaes", "quantiphy", "rich.console", "rich.live", "rich.progress", "rich.table",
+    "scipy.interpolate", "scipy.linalg.lapack", "scipy.optimize", "scipy.special", "scipy.stats",
+)  # fmt: skip
+"""What commands import where they come to need it, and many do."""
 
 
 class Server:
@@ -106,6 +116,8 @@ def _import() -> None:
         for found in pkgutil.iter_modules(importlib.import_module(name).__path__):
             if found.name not in ("__main__", "testing"):
                 importlib.import_module(f"{name}.{found.name}")
+    for name in LAZY:
+        importlib.import_module(name)
 
 
 def _become(request: bytes, streams: list[int]) -> None:
@@ -146,6 +158,7 @@ def serve(control: socket.socket) -> bool:
 if __name__ == "__main__":
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     _import()
+    zygote.Zygote._start = forked_zygote.start
     gc.freeze()
     if serve(socket.socket(fileno=int(sys.argv[1]))):
         # as Python does for `-m m3eda`, so that the fork's traces and exit are those of a program
