@@ -158,7 +158,8 @@ def _installed() -> tuple[list[Source], list[str]]:
     found: dict[tuple[str, str], EntryPoint] = {}
     for entry in entries:
         found.setdefault((entry.name, entry.value), entry)
-    return [_source(entry) for entry in found.values()], odd
+    owners: dict[int, tuple[str, str]] = {}
+    return [_source(entry, owners) for entry in found.values()], odd
 
 
 def _one_by_one(odd: list[str]) -> Iterator[EntryPoint]:
@@ -170,13 +171,18 @@ def _one_by_one(odd: list[str]) -> Iterator[EntryPoint]:
             odd.append(f"{place}: entry_points.txt cannot be read: {cause(error)}")
 
 
-def _source(entry: EntryPoint) -> Source:
-    distribution = version = ""
-    try:
-        if entry.dist is not None:
-            distribution, version = str(entry.dist.name or ""), str(entry.dist.version or "")
-    except Exception:  # noqa: BLE001  its METADATA is missing or damaged
-        distribution = distribution or str(getattr(entry.dist, "_path", entry.value))
+def _source(entry: EntryPoint, owners: dict[int, tuple[str, str]]) -> Source:
+    """`owners`: name and version by distribution, whose METADATA takes long to parse."""
+    key = id(entry.dist)
+    if key not in owners:
+        distribution = version = ""
+        try:
+            if entry.dist is not None:
+                distribution, version = str(entry.dist.name or ""), str(entry.dist.version or "")
+        except Exception:  # noqa: BLE001  its METADATA is missing or damaged
+            distribution = distribution or str(getattr(entry.dist, "_path", entry.value))
+        owners[key] = distribution, version
+    distribution, version = owners[key]
     return Source(entry.name, distribution or entry.value, version, entry)
 
 
