@@ -10,6 +10,7 @@ import subprocess
 import sys
 from collections import Counter
 from collections.abc import Callable, Mapping
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -161,6 +162,15 @@ def changed(folder: Path, before: str, after: str, file: str = "design.yaml") ->
     text = (folder / file).read_text()
     assert before in text
     (folder / file).write_text(text.replace(before, after))
+
+
+def build_flags() -> list[str]:
+    """Options of pip: where a setuptools is here that builds wheels, it need not fetch one."""
+    try:
+        major = int(metadata.version("setuptools").partition(".")[0])
+    except metadata.PackageNotFoundError:
+        return []
+    return ["--no-build-isolation"] if major >= 77 else []
 
 
 def only_line(done: subprocess.CompletedProcess[str]) -> str:

@@ -176,11 +176,11 @@ WAVES = 20
 
 
 @pytest.mark.slow
-def test_a_gigabyte_of_waveforms(tmp_path, open_evaluator, monkeypatch):
+def test_half_a_gigabyte_of_waveforms(tmp_path, open_evaluator, monkeypatch):
     """It does not fit into the memory that a worker may take."""
     monkeypatch.setattr("m3eda.simulate.pool._memory_limit", lambda share: 300 << 20)
     nodes = "".join(f"ra{n} in n{n} 1k\nrb{n} n{n} 0 {n + 1}k\n" for n in range(WAVES))
-    large = 2**30 // 16 // (WAVES + 1)
+    large = 2**29 // 16 // (WAVES + 1)
     decks = {
         "good": f"{nodes}.ac lin 10 1k 1meg\n",
         "large": f"{nodes}.ac lin {large} 1k 1meg\n",

@@ -16,7 +16,7 @@ import pytest
 from m3eda.design.technology import package_folder
 from m3eda.errors import DesignError
 from tests.conftest import ROOT
-from tests.helpers import m3eda
+from tests.helpers import build_flags, m3eda
 
 M3EDA = str(Path(sys.executable).with_name("m3eda"))
 EXAMPLES = {
@@ -214,10 +214,9 @@ def test_plugin_sizes_without_ngspice_by_its_path_and_installed(copied, tmp_path
     assert local["versions"]["simulator"] == "nodal-1.0"
     assert local["sizing"]["c2"] == local["sizing"]["c1"]
 
-    built = importlib.util.find_spec("setuptools") and importlib.util.find_spec("wheel")
-    flags = ["--no-build-isolation"] if built else []
     subprocess.run(
-        [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--no-compile", *flags,
+        [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--no-compile",
+         *build_flags(),
          "--disable-pip-version-check", "--target", str(site), str(folder)],
         check=True,
         timeout=300,

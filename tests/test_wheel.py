@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import os
 import shutil
@@ -14,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import ROOT
+from tests.helpers import build_flags
 
 pytestmark = [pytest.mark.slow, pytest.mark.simulator]
 
@@ -52,9 +52,7 @@ def wheel(tmp_path_factory) -> Path:
             shutil.copytree(whole, place / "source" / part, ignore=junk)
         else:
             shutil.copy(whole, place / "source")
-    there = all(map(importlib.util.find_spec, ("setuptools", "wheel")))
-    flags = ["--no-build-isolation"] if there else []
-    pip(sys.executable, "wheel", "--no-deps", *flags, "-w", "dist", "./source", cwd=place)
+    pip(sys.executable, "wheel", "--no-deps", *build_flags(), "-w", "dist", "./source", cwd=place)
     (built,) = (place / "dist").glob("m3eda-*.whl")
     return built
 
