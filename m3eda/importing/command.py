@@ -159,25 +159,36 @@ def _notes(circuit: Circuit, around: Surroundings, chosen: Chosen) -> list[str]:
 def simulated(
     made: Made, folder: Path, options: InitOptions
 ) -> tuple[dict[str, float] | None, str]:
-    """What the measures give at the start; None, and why, where the point cannot be simulated."""
-    from m3eda.flow import Project
+    """What the measures give at the start; None, and why, where the point cannot be simulated.
+
+    Raises StorageError where there is no room for the folder.
+    """
+    from m3eda.report.atomic import make_directory, storing
 
     if not made.design.measures or not made.design.parameters:
         return None, ""
-    beside = folder.resolve().parent
-    beside.mkdir(parents=True, exist_ok=True)
-    trial = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=beside))
+    beside = make_directory(folder.resolve().parent)
+    with storing(folder):
+        trial = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=beside))
     try:
         for name, text in {**made.templates, DESIGN: made.design.trial()}.items():
-            (trial / name).write_text(text, encoding="utf-8")
+            with storing(folder / name):
+                (trial / name).write_text(text, encoding="utf-8")
+        return _at_start(trial, options)
+    finally:
+        shutil.rmtree(trial, ignore_errors=True)
+
+
+def _at_start(trial: Path, options: InitOptions) -> tuple[dict[str, float] | None, str]:
+    from m3eda.flow import Project
+
+    try:
         project = Project.load(trial / DESIGN, timeout=options.timeout)
         evaluator = project.evaluator()
         whole = evaluator.complete(project.nominal_sizing())
         result = next(evaluator.evaluate([whole]))[project.design.nominal.name]
     except M3edaError as error:
         return None, str(error).splitlines()[0].replace(f"{trial}/", "")
-    finally:
-        shutil.rmtree(trial, ignore_errors=True)
     if result.reason:
         return None, result.reason.splitlines()[0]
     return dict(result.measures), ""

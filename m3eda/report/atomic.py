@@ -64,14 +64,24 @@ def check_new(folder: Path, names: Iterable[str]) -> None:
 def write_new(folder: Path, texts: Mapping[str, str]) -> list[Path]:
     """Write each text to its name in `folder`, in order; gives the files.
 
-    Raises DesignError where one of them is there already, with nothing written, and StorageError.
+    Raises DesignError where one of them is there already, with nothing written, and StorageError
+    with the files written so far taken away again.
     """
     check_new(folder, texts)
-    make_directory(folder)
-    for name, text in texts.items():
-        make_directory((folder / name).parent)
-        write_atomic(folder / name, text)
-    return [folder / name for name in texts]
+    written: list[Path] = []
+    try:
+        make_directory(folder)
+        for name, text in texts.items():
+            make_directory((folder / name).parent)
+            write_atomic(folder / name, text)
+            written.append(folder / name)
+    except StorageError:
+        # what is left would stand in the way of the same command once there is room
+        for path in written:
+            with contextlib.suppress(OSError):
+                path.unlink()
+        raise
+    return written
 
 
 def check_writable(path: Path) -> None:
