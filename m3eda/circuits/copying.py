@@ -16,10 +16,11 @@ from m3eda.circuits.targets import TargetList, targets_of
 from m3eda.circuits.technology import own_file, technology_of
 from m3eda.circuits.writing import design_text
 from m3eda.design.types import Technology
-from m3eda.design.yamlfile import Document
+from m3eda.design.yamlfile import Document, Text
 from m3eda.errors import DesignError, Mistake
 from m3eda.plugins import Plugins
 from m3eda.simulate.files import included_files
+from m3eda.simulate.kit import CHECKSUM, checksum_of
 from m3eda.simulate.templates import template_folders, template_sources
 
 DESIGN = "design.yaml"
@@ -48,12 +49,26 @@ def copy_of(
     # what could not be loaded is told now, at its place, rather than written
     design_in(circuit, instance(circuit, models, specs, own), plugins)
     document = instance(circuit, models, specs, own)
+    if own is None and not _comes_with_m3eda(models):
+        document.data["technology"] = {
+            "name": models.name,
+            "checksum": Text(checksum_of(models)[:CHECKSUM]),
+        }
     texts = _templates(circuit, document)
     head = [f"{circuit.file.title}, in {models.name}.", *_says(targets, number, models, foreign),
             f"`m3eda library show {circuit.name}` tells more; every range and limit is yours to"
             " change."]  # fmt: skip
     texts[DESIGN] = design_text(_ordered(document.data), head)
     return Copy(folder, texts)
+
+
+def _comes_with_m3eda(technology: Technology) -> bool:
+    """False for a kit that is installed apart, and of which there are several versions."""
+    return technology.lib is None or technology.lib.resolve().is_relative_to(_library())
+
+
+def _library() -> Path:
+    return Path(m3eda_templates.__file__ or "").resolve().parent
 
 
 def _number(
@@ -98,7 +113,7 @@ def _templates(circuit: Circuit, document: Document) -> dict[str, str]:
     data = document.data
     entries = [each["template"] if isinstance(each, dict) else each
                for each in data["testbenches"].values()]  # fmt: skip
-    library = Path(m3eda_templates.__file__ or "").resolve().parent
+    library = _library()
     folders = [circuit.folder, *(file.resolve().parent for file in document.sources)]
     found: dict[str, str] = {}
     for name in dict.fromkeys(map(str, [data["netlist"], *entries])):

@@ -12,7 +12,7 @@ from typing import Any
 from m3eda.design.extends import mistake_at
 from m3eda.design.space import Space
 from m3eda.design.ties import at_nominal, complete
-from m3eda.design.types import Design, Sizing, Value
+from m3eda.design.types import Design, Sizing, Technology, Value
 from m3eda.errors import Mistake
 from m3eda.simulate.files import content_hash
 from m3eda.simulate.render import Renderer
@@ -21,6 +21,8 @@ from m3eda.units import NumberError, format_engineering, parse
 _SIZE = re.compile(r"\b(w|l|nf)\s*=\s*([^\s={}']+)", re.IGNORECASE)
 _INSTANCE = re.compile(r"^[xm]\S*\s", re.IGNORECASE)
 _WORDS = {"w": "width", "l": "length"}
+CHECKSUM = 16
+"""Digits of a checksum that a design needs to tell the versions of a kit apart."""
 
 
 @dataclass(frozen=True)
@@ -32,13 +34,19 @@ class _Outside:
     letter: str
     size: float
     limit: float
+    fingers: float = 1.0
 
     def text(self, technology: str) -> str:
-        word = _WORDS[self.letter]
         begins = "begin" if self.size < self.limit else "end"
+        if self.letter == "nf":
+            size, limit = f"{self.size:g} fingers", f"{self.limit:g}"
+        else:
+            finger = " a finger" if self.letter == "w" and self.fingers != 1.0 else ""
+            size = f"a {_WORDS[self.letter]} of {format_engineering(self.size, 'm')}{finger}"
+            limit = format_engineering(self.limit, "m")
         return (
-            f"gives {self.device} a {word} of {format_engineering(self.size, 'm')}, but models of "
-            f"{self.model} in {technology} {begins} at {format_engineering(self.limit, 'm')}"
+            f"gives {self.device} {size}, but models of {self.model} in {technology} {begins} at "
+            f"{limit}"
         )
 
 
@@ -52,17 +60,22 @@ def kit_mistakes(design: Design) -> list[Mistake]:
     return _version_mistakes(design) or _size_mistakes(design)
 
 
+def checksum_of(technology: Technology) -> str:
+    """SHA-256 over the model files of every corner and all that they include."""
+    files = [*technology.includes.get("", ()), *([technology.lib] if technology.lib else [])]
+    return hashlib.sha256("".join(map(content_hash, files)).encode()).hexdigest()
+
+
 def _version_mistakes(design: Design) -> list[Mistake]:
     technology = design.technology
     wanted = str(technology.data.get("checksum", "")) if technology is not None else ""
     if technology is None or not wanted:
         return []
-    files = [*technology.includes.get("", ()), *([technology.lib] if technology.lib else [])]
-    found = hashlib.sha256("".join(map(content_hash, files)).encode()).hexdigest()
+    found = checksum_of(technology)
     if found.startswith(wanted):
         return []
     message = f"the models of {technology.name} are another version"
-    hint = f"their checksum is {found[:16]}, not {wanted}"
+    hint = f"their checksum is {found[:CHECKSUM]}, not {wanted}"
     return [mistake_at(design.path, ("technology", "checksum"), message, hint)]
 
 
@@ -135,9 +148,12 @@ class _Bins:
             except NumberError:
                 continue  # a formula of the netlist's own
         fingers = values.pop("nf", 1.0)
+        if fingers < 1.0:
+            yield _Outside(words[0], model, "nf", fingers, 1.0)
+            return
         for letter, value in values.items():
             size = value * self.unit / (fingers if letter == "w" else 1.0)
             for word, sign in ((f"{letter}_min", 1.0), (f"{letter}_max", -1.0)):
                 limit = self.limits[model].get(word)
                 if limit is not None and sign * (limit - size) > 1e-6 * limit:
-                    yield _Outside(words[0], model, letter, size, limit)
+                    yield _Outside(words[0], model, letter, size, limit, fingers)
