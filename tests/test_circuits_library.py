@@ -135,6 +135,7 @@ def test_circuits_are_told_apart():
         assert circuit.name == circuit.folder.name
         assert len(circuit.file.description) > 100
         assert circuit.file.keywords
+        assert circuit.file.source
         assert 2 <= len(circuit.file.targets.traded) <= 8
 
 
