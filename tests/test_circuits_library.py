@@ -29,6 +29,10 @@ CALIBRATED = [name for name in NAMES if list((CATALOGUE.paths[name].parent / "ta
 GENERIC = [name for name in PLUGINS.technologies if name.startswith("generic")]
 
 
+LEAST_SLACK = 0.049
+"""5 % of a traded measure, less what six digits of a limit and another process leave of it."""
+
+
 def simulated(circuit: Circuit, technology: str, sizings=None) -> list[CornerResult]:
     """What each sizing gives, the default one where none are given."""
     project = open_circuit(circuit, technology, plugins=PLUGINS, timeout=120.0)
@@ -125,6 +129,10 @@ def test_a_witness_meets_its_target(name):
         results = simulated(circuit, found.technology, [found.witnesses[row] for row in rows])
         for row, result in zip(rows, results, strict=True):
             assert found.met(result.measures, row), (found.technology, row, result.measures)
+            for measure in circuit.file.targets.traded:
+                limit = found.targets[row][list(found.order).index(measure)]
+                slack = abs(1.0 - limit / result.measures[measure])
+                assert slack >= LEAST_SLACK, (found.technology, row, measure, slack)
 
 
 def test_circuits_are_told_apart():
