@@ -29,6 +29,10 @@ from gymnasium.utils.env_checker import check_env  # noqa: E402
 from m3eda.learning.environment import MultiCircuitEnv, SizingEnv  # noqa: E402
 from m3eda.learning.vector import SizingVectorEnv  # noqa: E402
 
+needs_sb3 = pytest.mark.skipif(
+    importlib.util.find_spec("stable_baselines3") is None, reason="needs stable-baselines3"
+)
+
 
 def d(x, y):
     return (x - y) / (abs(x) + abs(y))
@@ -236,9 +240,7 @@ def test_nothing_heavy_is_imported_before_it_is_used():
     assert done.stdout.strip() == "set()"
 
 
-@pytest.mark.skipif(
-    importlib.util.find_spec("stable_baselines3") is None, reason="needs stable-baselines3"
-)
+@needs_sb3
 @pytest.mark.filterwarnings("default")
 def test_stable_baselines3_trains_on_them(tmp_path, monkeypatch):
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))  # its loggers write there
@@ -252,3 +254,35 @@ def test_stable_baselines3_trains_on_them(tmp_path, monkeypatch):
     several = MultiCircuitEnv(tasks=TaskGenerator(settings=two_circuits(tmp_path)))
     check(several, warn=True)
     assert PPO("MultiInputPolicy", several, n_steps=16, batch_size=8).learn(16).num_timesteps == 16
+
+
+OTAS = ["current_mirror_ota", "five_transistor_ota"]
+
+
+def of_the_library():
+    """An environment of one circuit of the library, and one of two."""
+    yield "MlpPolicy", SizingEnv("five_transistor_ota", technologies=["generic180"])
+    both = TaskGenerator(circuits=OTAS, technologies=["generic180"])
+    yield "MultiInputPolicy", MultiCircuitEnv(tasks=both)
+
+
+@pytest.mark.simulator
+def test_gymnasiums_own_checks_pass_on_circuits_of_the_library():
+    for _, env in of_the_library():
+        check_env(env, skip_render_check=True)
+        env.close()
+
+
+@pytest.mark.simulator
+@needs_sb3
+@pytest.mark.filterwarnings("default")
+def test_stable_baselines3_trains_on_circuits_of_the_library(tmp_path, monkeypatch):
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    from stable_baselines3 import PPO
+    from stable_baselines3.common.env_checker import check_env as check
+
+    for policy, env in of_the_library():
+        check(env, warn=True)
+        model = PPO(policy, env, n_steps=20, batch_size=10, n_epochs=1, seed=1).learn(20)
+        assert model.num_timesteps == 20
+        env.close()
