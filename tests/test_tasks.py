@@ -82,6 +82,25 @@ def test_every_technology_and_circuit_of_the_library_has_a_split():
     assert split_of("our_own_kit") == "train"
 
 
+@pytest.mark.parametrize(
+    ("circuits", "technologies"),
+    [
+        *((split, split) for split in SPLITS),
+        *(("train", split) for split in ("validation", "test")),
+        *((split, "train") for split in ("validation", "test")),
+    ],
+)
+def test_every_split_draws_from_the_shipped_library(circuits, technologies):
+    shipped = catalogue()
+    for part in ("all", "train", "held out"):
+        generator = TaskGenerator(circuits, technologies=technologies, targets=part)
+        assert {shipped.circuit(each).file.split for each in generator.circuits} == {circuits}
+        assert {split_of(setting.technology) for setting in generator.settings} == {technologies}
+    task = generator.task(0)
+    assert task.specs.keys() == shipped.circuit(task.circuit).sides.keys()
+    assert task.witness is not None
+
+
 def test_a_task_depends_on_seed_and_number_alone(known):
     def told(numbers, seed=4):
         generator = TaskGenerator("train", seed, catalogue=known, corners=True)
