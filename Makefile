@@ -81,6 +81,7 @@ bench-measures: $(DEVELOPED)  ## what a coarse frequency grid costs a measure
 
 bench-library: $(DEVELOPED) simulator  ## the circuit library: rates, hardness of targets, agents (hours; resumes)
 	$(BIN)/python -m bench.library --agents search,cma $(ARGS)
+	$(BIN)/python -m bench.library --agents auto --held-out $(ARGS)
 
 bench-dataset: $(DEVELOPED) simulator  ## points a second of `m3eda dataset` beside the engine alone
 	$(BIN)/python -m bench.dataset $(ARGS)

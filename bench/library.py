@@ -1,13 +1,16 @@
 """The circuit library measured: a row a circuit and technology.
 
-    python -m bench.library                                  # every calibrated list
-    python -m bench.library --agents search,cma --targets 10   # and sizings (hours; resumes)
+    python -m bench.library                                   # every calibrated list
+    python -m bench.library --every --points 50               # technologies without one as well
+    python -m bench.library --agents search,cma --targets 10  # and sizings (hours; resumes)
+    python -m bench.library --agents auto --held-out          # for what no network has learnt
 
 Simulations a second and the share of simulations that fail are those of random sizings, simulated
 here. The best single sizing and the thousand random ones are those of the calibration: the share of
 the targets that they meet. Success and ERT (simulations spent over targets met) are those of whole
-sizings with a budget, on targets spread evenly over the list, from the easiest to the hardest. Each
-sizing that has ended is kept in bench/results/library.json.
+sizings with a budget, on targets spread evenly over the list, from the easiest to the hardest, or
+on those that the networks that come with m3eda were not fitted to. Each sizing that has ended is
+kept in bench/results/library.json.
 """
 
 from __future__ import annotations
@@ -30,6 +33,7 @@ from m3eda.circuits.targets import TargetList, targets_of
 from m3eda.design.space import Space
 from m3eda.errors import M3edaError
 from m3eda.flow import Execution, Project
+from m3eda.learning.settings import HELD_OUT
 from m3eda.report.atomic import write_atomic
 from m3eda.simulate.types import State
 
@@ -113,22 +117,37 @@ def chosen(targets: TargetList, count: int) -> list[int]:
     return sorted({int(n) for n in np.linspace(0, len(targets.targets) - 1, count).round()})
 
 
+def held_out(targets: TargetList, count: int) -> list[int]:
+    """The first `count` numbers that the networks that come with m3eda were not fitted to."""
+    return list(range(HELD_OUT - 1, len(targets.targets), HELD_OUT))[:count]
+
+
 def row_of(
-    circuit: Circuit, targets: TargetList, options: argparse.Namespace, runs: Runs
+    circuit: Circuit,
+    technology: str,
+    targets: TargetList | None,
+    options: argparse.Namespace,
+    runs: Runs,
 ) -> tuple[list[str], dict[str, Any]]:
-    project = open_circuit(circuit, targets.technology, timeout=20.0)
+    project = open_circuit(circuit, technology, timeout=20.0)
     measured = rates(project, options.points, options.jobs)
-    figures = targets.figures
     cells = [
-        circuit.name, targets.technology, circuit.file.split,
-        str(len(project.design.free)), str(len(targets.order)), str(len(targets.targets)),
+        circuit.name, technology, circuit.file.split,
+        str(len(project.design.free)), str(len(circuit.sides)),
+        str(len(targets.targets)) if targets else "",
         f"{measured.a_second:.0f}", f"{measured.failed:.1%}", f"{measured.missing:.1%}",
-        f"{figures['best_single_sizing']:.0%}", f"{figures['thousand_random_sizings']:.0%}",
     ]  # fmt: skip
-    data: dict[str, Any] = {"circuit": circuit.name, **vars(measured), **figures}
+    data: dict[str, Any] = {"circuit": circuit.name, "technology": technology, **vars(measured)}
+    if targets is None:
+        empty = " |" * 3
+        return [*cells, "", "", *(empty for _ in options.agents)], data
+    figures = targets.figures
+    cells += [f"{figures[name]:.0%}" for name in ("best_single_sizing", "thousand_random_sizings")]
+    data |= figures
+    take = held_out if options.held_out else chosen
     for agent in options.agents:
         rows = [runs.sized(circuit, targets, number, agent, options.budget)
-                for number in chosen(targets, options.targets)]  # fmt: skip
+                for number in take(targets, options.targets)]  # fmt: skip
         cells.append(summary(rows))
         data[agent] = rows
     return cells, data
@@ -137,7 +156,10 @@ def row_of(
 def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("circuits", nargs="*", metavar="CIRCUIT", help="else every calibrated one")
+    parser.add_argument("--every", action="store_true", help="technologies without a list as well")
     parser.add_argument("--agents", default="", help="names with commas")
+    parser.add_argument("--held-out", action="store_true",
+                        help="size for targets that no network was fitted to")  # fmt: skip
     parser.add_argument("--targets", type=int, default=10, help="of each list, for the agents")
     parser.add_argument("--budget", type=int, default=500, help="simulations of one sizing")
     parser.add_argument("--points", type=int, default=200, help="random sizings for the rates")
@@ -161,10 +183,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         circuit = known.circuit(name)
         for technology in circuit.technologies:
             targets = targets_of(circuit, technology)
-            if targets is None:
+            if targets is None and not options.every:
                 continue
             try:
-                cells, data = row_of(circuit, targets, options, runs)
+                cells, data = row_of(circuit, technology, targets, options, runs)
             except M3edaError as error:
                 print(f"{name} in {technology}: {error}", file=sys.stderr)
                 continue
