@@ -96,6 +96,7 @@ def test_every_split_draws_from_the_shipped_library(circuits, technologies):
         generator = TaskGenerator(circuits, technologies=technologies, targets=part)
         assert {shipped.circuit(each).file.split for each in generator.circuits} == {circuits}
         assert {split_of(setting.technology) for setting in generator.settings} == {technologies}
+        assert len(generator.circuits) > 1
     task = generator.task(0)
     assert task.specs.keys() == shipped.circuit(task.circuit).sides.keys()
     assert task.witness is not None
