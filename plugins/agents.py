@@ -62,6 +62,16 @@ class _Knowing(_Lazy):
         return found
 
 
+class _Weighted(_Lazy):
+    """One whose networks may begin with the weights of a file."""
+
+    def files(self, design: Design) -> list[Path]:
+        """What decides its proposals besides the design."""
+        name = design.agent.options.get("weights", "")
+        path = design.path.parent / str(name)
+        return [path] if name and path.is_file() else []
+
+
 class _Auto(_Knowing):
     """`m3` where networks know the design's circuit, `search` elsewhere."""
 
@@ -73,6 +83,6 @@ class _Auto(_Knowing):
 
 @hookimpl
 def register_agents(register: Callable[[str, AgentFactory], None]) -> None:
-    kinds = {"auto": _Auto, "m3": _Knowing}
+    kinds = {"auto": _Auto, "m3": _Knowing, "trust-region": _Weighted}
     for name, where in BUILT_IN.items():
         register(name, kinds.get(name, _Lazy)(where))

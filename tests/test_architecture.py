@@ -43,6 +43,21 @@ ROOMS = {
         "m3eda.report",
         "m3eda.importing",
     },
+    "m3eda.porting": BASE
+    | {
+        "m3eda.design",
+        "m3eda.simulate",
+        "m3eda.plugins",
+        "m3eda.agents",
+        "m3eda.ledger",
+        "m3eda.loop",
+        "m3eda.flow",
+        "m3eda.crosscheck",
+        "m3eda.circuits",
+        "m3eda.importing",
+        "m3eda.report",
+        "m3eda.porting",
+    },
     "m3eda.report": BASE
     | {
         "m3eda.design",

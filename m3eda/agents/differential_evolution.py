@@ -133,7 +133,9 @@ class DifferentialEvolution:
         self._waves = self._heard = self._stale = 0
         rng = np.random.default_rng([self._seed, self._restarts])
         seed = int(rng.integers(2**31)) if self._restarts else self._seed
-        self._wave = start_points(self._space, self._size, seed, self._start_design)
+        self._wave = start_points(
+            self._space, self._size, seed, self._start_design, near=not self._restarts
+        )
         rest = rng.random((self._size - len(self._wave), self._space.dimension))
         self._points = np.vstack([self._wave, self._space.snap(rest)])
         self._costs = np.full(self._size, np.inf)

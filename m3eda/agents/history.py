@@ -142,11 +142,9 @@ class History:
         return np.random.default_rng([self._seed, known, *more])
 
     def start(self) -> FloatArray:
-        """The designer's own start while it is new, shape (1, d), else shape (0, d)."""
-        start = self.space.start()
-        if start is None or self.space.keys(start)[0] in self._known:
-            return np.empty((0, self.space.dimension))
-        return start[None, :]
+        """The designer's own start and the design's `starts`, those that are new, shape (n, d)."""
+        starts = self.space.starts()
+        return self.new_of(starts) if len(starts) else starts
 
     def draw(self, n: int) -> FloatArray:
         """Up to `n` distinct new points, uniform in the cube; fewer where the space runs out."""

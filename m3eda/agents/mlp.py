@@ -37,6 +37,18 @@ class Ensemble:
         self._first = [np.zeros_like(weight) for weight in self._weights]
         self._second = [np.zeros_like(weight) for weight in self._weights]
 
+    @property
+    def weights(self) -> list[Array]:
+        """Weights and biases of each layer in turn, the member first."""
+        return [weight.copy() for weight in self._weights]
+
+    def take(self, weights: Sequence[NDArray[np.float32]]) -> None:
+        """Go on from `weights` of a network of the same shape; Adam begins anew. Raises ValueError
+        where the shapes differ."""
+        if [each.shape for each in weights] != [each.shape for each in self._weights]:
+            raise ValueError("weights of another shape")
+        self._weights = [each.astype(np.float32) for each in weights]
+
     def predict(self, x: NDArray[np.float64]) -> NDArray[np.float64]:
         """Outputs at x, shape (n, inputs), of every member: shape (members, n, outputs)."""
         return self._forward(_single(x))[-1].astype(np.float64)

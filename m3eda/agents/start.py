@@ -49,18 +49,25 @@ DESIGNS: Mapping[str, Callable[[int, int, np.random.Generator], FloatArray]] = {
 """Name of a start design -> its points."""
 
 
+NEAR = 0.1
+"""Deviation, on the unit cube, of points around a known start."""
+
+
 def start_points(
-    space: Space, count: int, seed: int, design: str = "latin-hypercube"
+    space: Space, count: int, seed: int, design: str = "latin-hypercube", *, near: bool = True
 ) -> FloatArray:
     """At most `count` distinct unit points on the grid, shape (n, d), spread over each axis.
 
-    The designer's own start, where there is one, comes first. Fewer than `count` where the space
-    is small or its grids make points fall together. `design` is a name in `DESIGNS`.
+    The designer's own start and the design's `starts`, where there are any, come first; with
+    `starts` and `near` the others lie around those. Fewer than `count` where the space is small or
+    its grids make points fall together. `design` is a name in `DESIGNS`.
     """
     rng = np.random.default_rng([seed, 0])
-    given = space.start()
-    spread = space.snap(DESIGNS[design](count, space.dimension, rng))
-    rows = spread if given is None else np.vstack([given, spread])
+    spread = DESIGNS[design](count, space.dimension, rng)
+    if near and space.ported:
+        around = np.resize(space.starts(), spread.shape)
+        spread = around + NEAR * rng.standard_normal(spread.shape)
+    rows = np.vstack([space.starts(), space.snap(spread)])
     distinct: dict[bytes, FloatArray] = {}
     for row, key in zip(rows, space.keys(rows), strict=True):
         distinct.setdefault(key, row)

@@ -11,13 +11,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
+from zipfile import BadZipFile
 
 import numpy as np
 
 from m3eda.agents.history import History, take_options
 from m3eda.agents.margins import Margins
-from m3eda.agents.mlp import Ensemble
+from m3eda.agents.mlp import Array, Ensemble
 from m3eda.design.space import FloatArray
 from m3eda.design.types import Design, Sizing
 from m3eda.errors import DesignError, Mistake
@@ -56,6 +58,9 @@ class Recipe:
     """Radius below which the region is given up."""
     patience: int = 40
     """Trials without a better point before the region is given up."""
+    weights: str = ""
+    """File of weights that the networks begin with, as `m3eda port` writes it, relative to the
+    design; else they are random."""
 
 
 RECIPES: Mapping[str, Recipe] = {
@@ -70,10 +75,12 @@ class TrustRegion:
     def __init__(self, design: Design, seed: int, options: Mapping[str, Any]) -> None:
         self._recipe, self._seed = _recipe(options), seed
         self._begin(design)
-        dimension = self._history.space.dimension
-        self._initial = self._recipe.initial or dimension + 2
+        # what is known to be near takes the place of random points
+        self._initial = len(self._history.space.starts()) if design.starts else self._random
         self._rng = np.random.default_rng([seed, 1])
         self._model = self._new_model()
+        if self._recipe.weights:
+            take_weights(self._model, design, self._recipe.weights)
         self._begun = 0
         """Trials told before this region began."""
         self._radius = self._recipe.radius
@@ -82,6 +89,19 @@ class TrustRegion:
         self._stalled = 0
         self._predicted: dict[bytes, float] = {}
         """Predicted improvement of each planned point."""
+
+    @property
+    def _random(self) -> int:
+        """Random points of a region before the network plans."""
+        return self._recipe.initial or self._history.space.dimension + 2
+
+    def weights(self) -> dict[str, Array]:
+        """What the networks have learnt, to be kept and begun with elsewhere."""
+        return {f"{WEIGHT}{place}": each for place, each in enumerate(self._model.weights)}
+
+    def learn(self) -> None:
+        """Train the networks on all trials told, as before a plan."""
+        self._train()
 
     def _begin(self, design: Design) -> None:
         self._history = History(_rescaled(design, self._recipe.scale), self._seed)
@@ -144,6 +164,7 @@ class TrustRegion:
 
     def _escape(self, told: int) -> None:
         self._begun, self._centre, self._stalled = told, -1, 0
+        self._initial = self._random
         self._radius = self._recipe.radius
         self._model = self._new_model()
         self._predicted.clear()
@@ -196,6 +217,35 @@ class TrustRegion:
         steps = self._rng.uniform(-radius, radius, shape)
         kept = self._rng.random(shape) < self._rng.random((shape[0], 1))
         return np.clip(centre + np.where(kept, steps, 0.0), 0.0, 1.0)
+
+
+WEIGHT = "weight"
+
+
+def weights_file(design: Design, name: str) -> Path:
+    """Where the file that the option `weights` names lies."""
+    return design.path.parent / name
+
+
+def take_weights(model: Ensemble, design: Design, name: str) -> None:
+    """Begin `model` with the weights in the file `name`. Raises DesignError."""
+    path = weights_file(design, name)
+    try:
+        # opened here: of a file that is no archive NumPy would leave it open
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as kept:
+            count = sum(key.startswith(WEIGHT) for key in kept.files)
+            model.take([kept[f"{WEIGHT}{place}"] for place in range(count)])
+    except OSError as error:
+        text = f"the file of weights cannot be read: {path}: {error.strerror or error}"
+        raise _no_weights(text, design) from error
+    except (ValueError, KeyError, BadZipFile) as error:
+        text = f"{path.name} holds no weights of networks for this design: {error}"
+        raise _no_weights(text, design) from error
+
+
+def _no_weights(text: str, design: Design) -> DesignError:
+    hint = "`m3eda port --strategy weights` writes one; remove the option to begin at random"
+    return DesignError([Mistake(text, design.path, key="agent.options.weights", hint=hint)])
 
 
 def _recipe(options: Mapping[str, Any]) -> Recipe:

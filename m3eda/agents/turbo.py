@@ -102,7 +102,8 @@ class Turbo:
         self._better = self._worse = 0
         rng = np.random.default_rng([self._seed, self._restarts])
         seed = int(rng.integers(2**31)) if self._restarts else self._seed
-        self._starts = start_points(self._space, self._count, seed, self._start_design)
+        self._starts = start_points(self._space, self._count, seed, self._start_design,
+                                    near=not self._restarts)  # fmt: skip
         self._first = self._history.start()
 
     def _hear(self) -> None:

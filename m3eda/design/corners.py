@@ -54,7 +54,7 @@ class Corners:
                 self.problems.add(path, "holds a value twice")
             axes.append([(axis, point) for point in points])
         axes.sort(key=lambda axis: bool(axis) and axis[0][0] != PROCESS)
-        return [_corner(dict(point)) for point in itertools.product(*axes)]
+        return [grid_corner(dict(point)) for point in itertools.product(*axes)]
 
     def _named(self, entry: CornersEntry, taken: set[str]) -> list[Corner]:
         listed = isinstance(self.problems.document.at(("corners",)), list)
@@ -116,7 +116,7 @@ def signed_off(corners: Sequence[Corner], names: Sequence[str], strategy: str) -
     return Signoff(tuple(distinct), strategy)
 
 
-def _corner(point: dict[str, Value]) -> Corner:
+def grid_corner(point: dict[str, Value]) -> Corner:
     """A corner of the grid; its name tells every axis."""
     process = str(point.pop(PROCESS, ""))
     parts = [f"{axis}{value:.12g}" if isinstance(value, float) else f"{axis}{value}"

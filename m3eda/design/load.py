@@ -10,7 +10,7 @@ from m3eda.design.datasheet import Measures, Specs, build_objective
 from m3eda.design.expressions import Expression
 from m3eda.design.extends import load_yaml
 from m3eda.design.functions import FunctionTable
-from m3eda.design.parameters import build_parameters, plain
+from m3eda.design.parameters import build_parameters, build_starts, plain
 from m3eda.design.problems import Problems
 from m3eda.design.references import check_calls, check_cycles, check_name, check_names
 from m3eda.design.scalars import Number
@@ -147,6 +147,7 @@ class _Loader:
             agent=AgentChoice(**dict(file.agent)),
             failures=self._failures(),
             plugins=self._plugins(),
+            starts=build_starts(file.starts, parameters, self.problems),
             sources=tuple(dict.fromkeys(document.sources)),
         )
 

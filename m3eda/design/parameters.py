@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from m3eda.design.eseries import values_between
 from m3eda.design.problems import Problems
 from m3eda.design.scalars import Number
 from m3eda.design.schema import FORMS, ParameterEntry
-from m3eda.design.types import Parameter, Scale, Value
+from m3eda.design.types import Parameter, Scale, Sizing, Value
+from m3eda.design.yamlfile import KeyPath, nearest
 from m3eda.units import format_engineering, same_unit
 
 LOG_DECADES = 10.0
@@ -35,6 +37,39 @@ def build_parameters(
         else:
             built[name] = parameter
     return built
+
+
+def build_starts(
+    entries: Sequence[Mapping[str, Number | str]],
+    parameters: Mapping[str, Parameter],
+    problems: Problems,
+) -> tuple[Sizing, ...]:
+    """The sizings under `starts`; a value that no sizing can have is noted."""
+    for index, entry in enumerate(entries):
+        for name, value in entry.items():
+            path = ("starts", index, name)
+            parameter = parameters.get(name)
+            if parameter is not None and parameter.free:
+                _check_start(parameter, plain(value), path, problems)
+            elif parameter is not None:
+                problems.add(path, f"{name} is not free", "remove it", of_key=True)
+            elif not problems.is_broken("parameters", name):
+                hint = nearest(name, parameters) or f"known: {', '.join(parameters)}"
+                problems.add(path, f"no parameter is called '{name}'", hint, of_key=True)
+    return tuple({name: plain(value) for name, value in entry.items()} for entry in entries)
+
+
+def _check_start(parameter: Parameter, value: Value, path: KeyPath, problems: Problems) -> None:
+    low, high = parameter.minimum, parameter.maximum
+    if any(isinstance(choice, str) for choice in parameter.choices):
+        if value not in parameter.choices:
+            problems.add(path, "is not among the choices")
+    elif isinstance(value, str):
+        problems.add(path, f"'{value}' is not a number")
+    elif low is not None and high is not None and not low <= value <= high:
+        unit = parameter.unit
+        ends = f"{format_engineering(low, unit)} to {format_engineering(high, unit)}"
+        problems.add(path, f"{format_engineering(value, unit)} lies outside of {ends}")
 
 
 class _Builder:

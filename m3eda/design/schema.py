@@ -384,6 +384,11 @@ class DesignFile(Entry):
         default=AgentEntry(), description="The agent: a name or a mapping."
     )
     failures: FailuresEntry = Field(default=FailuresEntry(), description="Retries and giving up.")
+    starts: list[dict[Name, Scalar]] = Field(
+        default=[],
+        description="Sizings that are good elsewhere, as `m3eda port` writes them, best first: "
+        "simulated first, and searched around. A parameter left out has its `start`.",
+    )
     plugins: Words = Field(default=[], description="Local plugin files, relative to this file.")
 
 

@@ -54,6 +54,7 @@ def circuit_hash(design: Design, contents: Iterable[str]) -> str:
         description="",
         sources=(),
         corners=(),
+        starts=(),
         signoff=Signoff(),
         variation=None,
     )
@@ -64,6 +65,8 @@ def _hash(design: Design, contents: Iterable[str]) -> str:
     data = _names_only(_adapter().dump_python(design, warnings=False))
     if not design.signoff.corners:
         del data["signoff"]  # a design that is sized at its nominal corner is what it was
+    if not design.starts:
+        del data["starts"]  # likewise
     for corner in data["corners"]:
         if corner["sample"] is None:
             del corner["sample"]

@@ -152,6 +152,7 @@ class Space:
             (column, axis) for column, axis in self._loose.pairs if axis.parameter.start is not None
         ]
         self._given = self._start()
+        self._known = self._known_starts(design.starts)
 
     def sizing(self, x: ArrayLike) -> Sizing:
         """The free parameters at unit point `x`, shape (d,), on their grids."""
@@ -257,6 +258,21 @@ class Space:
         )
         first: FloatArray = rows[0]
         return first
+
+    def starts(self) -> FloatArray:
+        """The designer's start, then the design's `starts`, as unit points, shape (n, d)."""
+        given = np.empty((0, self.dimension)) if self._given is None else self._given[None, :]
+        return np.vstack([given, self._known])
+
+    @property
+    def ported(self) -> bool:
+        """True where the design has `starts`: it is known where to search."""
+        return len(self._known) > 0
+
+    def _known_starts(self, starts: Sequence[Sizing]) -> FloatArray:
+        middle = self.sizing(self.centre()) if starts and self.dimension else {}
+        rows = [self.unit({**middle, **each}) for each in starts]
+        return self.snap(rows) if rows else np.empty((0, self.dimension))
 
     def centre(self) -> FloatArray:
         """The designer's start, or the centre of the cube, shape (d,)."""

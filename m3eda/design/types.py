@@ -291,6 +291,9 @@ class Design:
     sources: tuple[Path, ...] = ()
     """Every YAML file read: the design file, what it extends, the technology."""
     signoff: Signoff = Signoff()
+    starts: tuple[Sizing, ...] = ()
+    """Sizings that are good elsewhere, such as in another technology, best first: simulated first,
+    and searched around."""
 
     @property
     def required(self) -> tuple[Corner, ...]:

@@ -88,11 +88,18 @@ class M3:
         return self._beliefs is not None and self._asked < self._patience
 
     def ask(self, n: int) -> list[Sizing]:
-        asked = self._proposals(max(n, 1)) if self._is_turn_of_networks() else []
+        asked = self._given(max(n, 1))
+        if not asked and self._is_turn_of_networks():
+            asked = self._proposals(max(n, 1))
         asked = asked or self._search.ask(n)
         self._late += self._asked >= self._alone
         self._asked += len(asked)
         return asked
+
+    def _given(self, n: int) -> list[Sizing]:
+        """What the design's `starts` are, while they are new: networks need not find those."""
+        history = self._history
+        return history.propose(history.start()[:n]) if history.space.ported else []
 
     def _is_turn_of_networks(self) -> bool:
         return self.relying and (self._asked < self._alone or self._late % 2 == 1)

@@ -1,0 +1,1 @@
+"""A design carried to another technology: sizes, limits and supplies mapped, starts rescaled."""
