@@ -20,7 +20,7 @@ from m3eda.cli_dataset import dataset
 from m3eda.cli_import import import_designs, init
 from m3eda.cli_learn import learn
 from m3eda.cli_options import DESIGN, FILE, FOLDER, JOBS, SET, SIZING, TIMEOUT, duration, room
-from m3eda.cli_signoff import explain, verify
+from m3eda.cli_signoff import explain, port, verify
 from m3eda.cli_train import train
 from m3eda.design.types import STRATEGIES
 from m3eda.errors import ExitCode, M3edaError
@@ -269,6 +269,7 @@ cli.add_command(learn)
 cli.add_command(train)
 cli.add_command(verify)
 cli.add_command(explain)
+cli.add_command(port)
 cli.add_command(cli_library.library)
 cli.add_command(cli_library.new)
 cli.add_command(cli_plugins.plugins)

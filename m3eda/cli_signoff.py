@@ -1,4 +1,4 @@
-"""`m3eda verify` and `m3eda explain`: click only, the work is done in `signoff`."""
+"""`m3eda verify`, `explain` and `port`: click only, the work is done elsewhere."""
 
 from __future__ import annotations
 
@@ -172,6 +172,72 @@ def explain(
     execution = Execution(jobs=jobs, strict=strict)
     explain_command(project, values, execution, folder, method, form, sys.stdout)
     return ExitCode.SPECS_MET
+
+
+@click.command()
+@DESIGN
+@click.option(
+    "--to", required=True, metavar="TECHNOLOGY", help="A technology's name, or a technology.yaml."
+)
+@click.option(
+    "-o",
+    "--output",
+    "folder",
+    type=FOLDER,
+    help="The new folder (default: beside that of DESIGN, called after design and technology).",
+)
+@click.option(
+    "--strategy",
+    type=click.Choice(["baseline", "start", "weights"]),
+    default="start",
+    show_default=True,
+    help="What is shared with the run of before: nothing, sizings to start from, or these and the "
+    "weights of the agent trust-region.",
+)
+@SET
+@SIZING
+@RUN_DIR
+@click.option(
+    "--starts",
+    type=click.IntRange(1),
+    default=5,
+    show_default=True,
+    help="Sizings of the run that are carried over at most.",
+)
+@click.option("--force", is_flag=True, help="Overwrite a design that is there.")
+@SIMULATOR
+@TIMEOUT
+@FORMAT
+def port(
+    design: Path,
+    to: str,
+    folder: Path | None,
+    strategy: str,
+    assignments: tuple[str, ...],
+    sizing: Path | None,
+    run_dir: Path | None,
+    starts: int,
+    force: bool,
+    simulator: str | None,
+    timeout: float | None,
+    form: str,
+) -> ExitCode:
+    """Carry DESIGN to another technology, into a folder of its own, ready to size.
+
+    Supplies, corners and limits of sizes are mapped. The best sizings of the design's last run,
+    else its start, or --sizing with --set over it, are rescaled so that each transistor keeps its
+    current and its gm/Id.
+    """
+    from m3eda.flow import Project
+    from m3eda.inspection import given_sizing
+    from m3eda.porting.command import port_command
+
+    project = Project.load(design, simulator=simulator, timeout=timeout)
+    own = bool(sizing or assignments)
+    given = given_sizing(project, assignments, sizing) if own else None
+    return port_command(
+        project, to, folder, strategy, given, run_dir, starts, force, form, sys.stdout
+    )
 
 
 def _sizing(
