@@ -15,8 +15,8 @@ EXTRAS ?=
 .PHONY: help size test install develop learning simulator check lint types docs bench-agents bench-spaces \
         bench-objectives bench-engine bench-time bench-ngspice bench-proposals bench-technology \
         bench-measures bench-simulators bench-library bench-dataset bench-paper library-targets \
-        bench-targets pretrain pretrain-smoke bench-pretrained bench-signoff bench-yields bench-slopes \
-        bench-learn bench-m3 bench-training bench-trust-region \
+        bench-targets pretrain pretrain-smoke bench-pretrained bench-signoff bench-yields \
+        bench-porting bench-slopes bench-learn bench-m3 bench-training bench-trust-region \
         bench-smallest wheel clean
 
 help:  ## list the targets
@@ -104,6 +104,9 @@ bench-signoff: $(DEVELOPED) simulator  ## simulations until a sizing holds at ev
 bench-yields: $(DEVELOPED) simulator  ## Monte Carlo: intervals, samples until decided, sizing for a yield (resumes)
 	$(BIN)/python -m bench.yields $(ARGS)
 
+bench-porting: $(DEVELOPED) simulator  ## simulations in a new technology, by what is shared with the old one (resumes)
+	$(BIN)/python -m bench.porting $(ARGS)
+
 bench-slopes: $(DEVELOPED)  ## how much of a circuit's slopes those of others foretell
 	$(BIN)/python -m bench.slopes $(ARGS)
 
@@ -149,6 +152,7 @@ bench-smallest: $(LEARNING) simulator  ## every benchmark once at its smallest s
 	$(BIN)/python -m bench.slopes --smallest
 	$(BIN)/python -m bench.signoff --smallest
 	$(BIN)/python -m bench.yields --smallest
+	$(BIN)/python -m bench.porting --smallest
 	$(BIN)/python -m bench.trust_region_table --smallest
 
 # a deck whose text changes needs a new recording: tests/fake_xyce.py

@@ -74,7 +74,7 @@ def write_list(path: Path, data: Mapping[str, Any]) -> None:
     """Write a list as JSON, one target and one sizing a line."""
     parts = []
     for key, value in data.items():
-        if isinstance(value, list) and value and not isinstance(value[0], str):
+        if isinstance(value, list) and value and not isinstance(value[0], (str, int)):
             rows = ",\n".join(f"  {json.dumps(row)}" for row in value)
             parts.append(f" {json.dumps(key)}: [\n{rows}\n ]")
         else:
