@@ -22,6 +22,7 @@ ROOMS = {
     "m3eda.agents": BASE | {"m3eda.design", "m3eda.simulate", "m3eda.agents"},
     "m3eda.ledger": BASE | {"m3eda.design", "m3eda.simulate"},
     "m3eda.pvt": BASE | {"m3eda.design", "m3eda.simulate", "m3eda.pvt"},
+    "m3eda.places": BASE | {"m3eda.design"},
     "m3eda.loop": BASE
     | {
         "m3eda.design",
@@ -50,7 +51,7 @@ ROOMS = {
         "m3eda.plugins",
         "m3eda.agents",
         "m3eda.ledger",
-        "m3eda.loop",
+        "m3eda.places",
         "m3eda.flow",
         "m3eda.crosscheck",
         "m3eda.circuits",

@@ -11,7 +11,8 @@ from typing import Any, Literal
 
 from pydantic import Field
 
-from m3eda.design.schema import Entry, MeasureEntry, Name, Natural, Version, Whole, Word, Words
+from m3eda.design.kinds import Name, Natural, Version, Whole, Word, Words
+from m3eda.design.schema import Entry, MeasureEntry
 
 GROUPS = ("amplifier", "regulator", "reference", "comparator", "oscillator", "rf", "filter",
           "building block")  # fmt: skip

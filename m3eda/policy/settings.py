@@ -12,8 +12,9 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field
 
+from m3eda.design.kinds import Name, Real, Version, Whole, Word, Words
 from m3eda.design.problems import Problems
-from m3eda.design.schema import Entry, Name, Real, Version, Whole, Word, Words
+from m3eda.design.schema import Entry
 from m3eda.design.yamlfile import Document, read_yaml
 from m3eda.errors import DesignError
 

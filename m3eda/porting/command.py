@@ -14,7 +14,7 @@ from m3eda.design.ties import complete
 from m3eda.design.types import Sizing
 from m3eda.errors import ExitCode
 from m3eda.flow import Project
-from m3eda.loop import run_directory
+from m3eda.places import run_directory
 from m3eda.porting.before import best_sizings, kept_trials
 from m3eda.porting.port import DeviceChange, Ported, move_of, port
 from m3eda.porting.rescale import Point
