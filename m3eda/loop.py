@@ -330,7 +330,7 @@ class _Progress:
         for sizing, near in zip(sizings, found, strict=True):
             results: Results = near
             while corners := self._exploration.more(sizing, results, self._specs):
-                [further] = self.run.evaluator.evaluate([sizing], corners)
+                [further] = self.run.evaluator.evaluate([sizing], corners, once=True)
                 results = {**results, **further}
             kept = self._exploration.kept(results)
             if said := self._exploration.said:

@@ -59,7 +59,7 @@ def verify(
     with contextlib.closing(Ledger(run_dir)) as ledger, contextlib.closing(evaluator):
         evaluator.store = ledger
         whole = evaluator.complete(sizing)
-        with contextlib.closing(evaluator.evaluate([whole], corners)) as results:
+        with contextlib.closing(evaluator.evaluate([whole], corners, once=True)) as results:
             found = next(results)
     for result in found.values():
         if result.state is State.SIMULATOR_MISSING:

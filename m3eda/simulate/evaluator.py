@@ -186,17 +186,22 @@ class Evaluator:
         }
 
     def evaluate(
-        self, sizings: Iterable[Sizing], corners: Sequence[Corner] | None = None
+        self,
+        sizings: Iterable[Sizing],
+        corners: Sequence[Corner] | None = None,
+        *,
+        once: bool = False,
     ) -> Generator[dict[str, CornerResult], None, None]:
         """Results by corner name for each sizing, in order, at `corners`, else at the nominal one.
-        One call must have ended before the next begins.
+        One call must have ended before the next begins. `once` says that these corners are seldom
+        simulated at: their circuits are not kept loaded, which takes longer to begin with.
 
         An executor that is one simulation wide runs nothing ahead of what has been asked for,
         unless it waits in a queue of the simulator's process.
         """
         executor = self.executor
         at = [self.design.nominal] if corners is None else corners
-        waiting = (_Pending(sizing, at, self._parts(sizing, at)) for sizing in sizings)
+        waiting = (_Pending(sizing, at, self._parts(sizing, at, once)) for sizing in sizings)
         ahead: deque[_Pending] = deque()
         try:
             while self._fill(executor, waiting, ahead):
@@ -228,13 +233,15 @@ class Evaluator:
                     executor.submit(Task(self._number, part.deck, circuit))
         return bool(ahead)
 
-    def _parts(self, sizing: Sizing, corners: Sequence[Corner]) -> list[_Part]:
+    def _parts(self, sizing: Sizing, corners: Sequence[Corner], once: bool) -> list[_Part]:
         """The simulations of `sizing`, those that are known with their results."""
         start = time.perf_counter()
         parts = []
         for corner in corners:
             for testbench in self._testbenches:
                 deck = self._renderer.deck(testbench, corner, sizing)
+                if once and corner.sample is None:
+                    deck = replace(deck, skeleton=None, fills=())
                 parts.append(_Part(deck, testbench.label, self._key(deck)))
         self.spent.add("rendering", time.perf_counter() - start)
         with self.spent.time("storing"):
