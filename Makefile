@@ -133,7 +133,7 @@ bench-smallest: $(LEARNING) simulator  ## every benchmark once at its smallest s
 	$(BIN)/python -m bench.command_line --smallest
 	$(BIN)/python -m bench.ngspice_overhead --smallest
 	$(BIN)/python -m bench.proposal_time --smallest
-	$(BIN)/python -m bench.technology
+	$(BIN)/python -m bench.technology --only $(filter-out sky130,$(notdir $(wildcard templates/technologies/*)))
 	$(BIN)/python -m bench.make_targets --smallest
 	$(BIN)/python -m bench.spaces --smallest
 	$(BIN)/python -m bench.measure_accuracy --smallest

@@ -107,7 +107,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     folder = FOLDER
     if options.smallest:
-        options.evaluations, options.count, folder = 5000, 8, FOLDER.parent / "results"
+        options.evaluations, options.count, folder = 1000, 8, FOLDER.parent / "results"
         folder.mkdir(exist_ok=True)
     made = make(
         options.circuit, options.evaluations, options.count, options.seed, options.checkpoint
