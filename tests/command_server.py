@@ -27,15 +27,15 @@ from m3eda.simulate import zygote
 from tests import forked_zygote
 
 ROOT = Path(__file__).resolve().parent.parent
-AFTER_IMPORT = frozenset({
-    "PATH", "TMPDIR", "NO_COLOR", "FORCE_COLOR", "PYTEST_CURRENT_TEST", "M3EDA_CACHE",
-    "M3EDA_CACHE_SIZE", "M3EDA_PLUGINS", "M3EDA_PLUGIN_TIMEOUT", "M3EDA_SHARED", "HOME",
-})  # fmt: skip
-"""Variables that are read when a command runs. Others may matter to an import, or to Python."""
-THREADS = ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS", "OMP_THREAD_LIMIT")
-"""Read at an import; m3eda makes them 1 before, and so does the server."""
-LEFT_BEHIND = ("NGSPICE_MEAS_PRECISION", "LC_NUMERIC", "SPICE_USERINIT_DIR")
-"""Set by libngspice's plugin in a process that has loaded it, this one too, and for it alone."""
+AT_START = ("PYTHON", "LANG", "LC_", "LD_", "MALLOC_")
+"""Beginnings of the names of variables that Python and its libraries read when they start.
+
+All others are read when a command runs, and those of threads are the same for every command.
+"""
+THREADS = ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS")
+"""Made 1 by m3eda before it imports what reads them."""
+LEFT_BEHIND = "LC_NUMERIC"
+"""Set by the plugin of libngspice in a process that has loaded it, this one too."""
 LAZY = (
     "cmaes", "quantiphy", "rich.console", "rich.live", "rich.progress", "rich.table",
     "scipy.interpolate", "scipy.linalg.lapack", "scipy.optimize", "scipy.special", "scipy.stats",
@@ -44,27 +44,22 @@ LAZY = (
 
 
 class Server:
-    """Forks `m3eda` for this process, one at a time.
+    """Forks `m3eda` for this process, one at a time."""
 
-    `environment` is that of this process before a test has changed it.
-    """
-
-    def __init__(self, environment: Mapping[str, str]) -> None:
+    def __init__(self) -> None:
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self._control, self._lock = ours, threading.Lock()
-        self._environment = dict(environment)
+        self._at_start = _at_start(os.environ)
         with theirs:
             self._process = subprocess.Popen(
                 [sys.executable, "-m", "tests.command_server", str(theirs.fileno())],
                 cwd=ROOT, stdin=subprocess.DEVNULL, pass_fds=(theirs.fileno(),),
-                env={**self._environment, **dict.fromkeys(THREADS, "1")},
+                env={**os.environ, **dict.fromkeys(THREADS, "1")},
             )  # fmt: skip
 
     def serves(self, environment: Mapping[str, str]) -> bool:
         """Whether a fork behaves in `environment` as a program that is started there."""
-        before = self._environment
-        names = {n for n in {*before, *environment} if before.get(n) != environment.get(n)}
-        return names <= {*AFTER_IMPORT, *THREADS, *LEFT_BEHIND}
+        return self._at_start == _at_start(environment)
 
     def run(
         self, arguments: list[str], cwd: Path, environment: Mapping[str, str], timeout: float
@@ -93,6 +88,13 @@ class Server:
     def close(self) -> None:
         self._control.close()
         self._process.wait(10)
+
+
+def _at_start(environment: Mapping[str, str]) -> dict[str, str]:
+    return {
+        name: value for name, value in environment.items()
+        if name.startswith(AT_START) and name != LEFT_BEHIND
+    }  # fmt: skip
 
 
 def _read(readers: tuple[int, ...], ends: float) -> list[str] | None:

@@ -15,7 +15,7 @@ import pytest
 from m3eda import plugin_guard
 from m3eda.cli import run
 from m3eda.plugins import Plugins
-from tests.helpers import BEGUN, CountingNgspice, changed, mount, write_rc
+from tests.helpers import CountingNgspice, changed, mount, write_rc
 from tests.plugin_site import GOOD, Site
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -109,11 +109,6 @@ def sized(here: Command, site: Site) -> Command:
         return here("size", "design.yaml", "--simulator", "good", *arguments)
 
     return command
-
-
-@pytest.fixture(scope="session", autouse=True)
-def _begun() -> None:
-    BEGUN.update(os.environ)
 
 
 @pytest.fixture(autouse=True)

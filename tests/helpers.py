@@ -119,13 +119,9 @@ agent: {name: random, budget: 400, seed: 3}
 """Random search with this seed meets both specs at its 24th point."""
 
 
-BEGUN: dict[str, str] = {}
-"""The environment when the first test begins."""
-
-
 @functools.cache
 def _server() -> Server:
-    made = Server(BEGUN or os.environ)
+    made = Server()
     atexit.register(made.close)
     return made
 
