@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -14,6 +15,8 @@ from m3eda.porting.devices import Transistor
 from m3eda.porting.mapping import Move
 from m3eda.simulate.templates import template_folders, template_sources
 
+SHORTEST, LONGEST = 1e-10, 1e-1
+"""m; what lies outside is a number in another unit."""
 _LACKS = "has no device '"
 
 
@@ -40,11 +43,18 @@ def with_devices(technology: Technology) -> Iterator[None]:
 
 
 def check_models(design: Design, move: Move, found: Sequence[Transistor]) -> None:
-    """Raise DesignError where a template calls a model of the old technology by its name, and the
-    new one has no such model."""
+    """Raise DesignError where a template calls a model of the old technology by its name and the
+    new one has no such model, and where it writes sizes that no transistor has."""
     old, new = _models(move.old), _models(move.new)
     mistakes: dict[tuple[str, str], Mistake] = {}
     for each in found:
+        wrong = [key for key in ("w", "l") if not _is_length(each.sizes[key])]
+        if wrong:
+            file, line = _place(design, each)
+            text = (f"{each.name} gets {wrong[0]}={each.sizes[wrong[0]]:g} m in {move.new.name}: "
+                    "the template writes or rounds sizes for another unit")  # fmt: skip
+            hint = "a length of 1 stands for technology.instance.unit, in m"
+            mistakes.setdefault(("", str(file)), Mistake(text, file, line, hint=hint))
         if each.model in old and each.model not in new:
             file, line = _place(design, each)
             text = (f"{each.name} calls the model {each.model} of {move.old.name} by its name, "
@@ -53,6 +63,11 @@ def check_models(design: Design, move: Move, found: Sequence[Transistor]) -> Non
             mistakes.setdefault((each.model, str(file)), Mistake(text, file, line, hint=hint))
     if mistakes:
         raise DesignError(list(mistakes.values()))
+
+
+def _is_length(value: float) -> bool:
+    """True for a size of a transistor in m, and for what is no plain number."""
+    return math.isnan(value) or SHORTEST < value < LONGEST
 
 
 def _alike(move: Move, device: str) -> str:

@@ -106,7 +106,7 @@ def wanted(
     one, other = (own.get(name) for own, name in zip(tables, devices, strict=True))
     if one is None or other is None:
         return Wanted(*made, kept, new.gate, "no device of the technology: W/L kept")
-    if point is None or not math.isfinite(point.efficiency):
+    if point is None or not 0.0 < point.efficiency < math.inf:
         return Wanted(*made, kept, new.gate, "off: W/L kept")
     if not point.saturated:
         return Wanted(*made, kept, new.gate, "in triode: W/L kept")
