@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 from collections.abc import Mapping
 from dataclasses import asdict
 from datetime import datetime
+from pathlib import Path
 from typing import IO
 
 from m3eda.errors import ExitCode, StorageError
 from m3eda.simulate.cache import Cache, CacheStats
-from m3eda.simulate.cache_place import cache_folder, size_text
+from m3eda.simulate.cache_place import TABLES, cache_folder, size_text
 
 
 def cache_command(
@@ -33,6 +35,7 @@ def cache_command(
     try:
         if clear:
             cache.clear()
+            shutil.rmtree((cache_folder(environment) or Path()) / TABLES, ignore_errors=True)
         elif prune is not None:
             cache.prune(prune)
         stats = cache.stats()

@@ -12,12 +12,14 @@ import pytest
 from m3eda.circuits.technology import technology_of
 from m3eda.design.technology import package_folder
 from m3eda.design.ties import complete
+from m3eda.errors import DesignError, Mistake
 from m3eda.flow import Project
 from m3eda.ledger import Ledger
 from m3eda.plugins import Plugins
 from m3eda.porting.port import port
 from m3eda.porting.rescale import Wanted, sized
-from m3eda.porting.tables import FOLDER, WEAKEST, Table, simulated, tables
+from m3eda.porting.tables import WEAKEST, Table, simulated, tables
+from m3eda.simulate.cache_place import TABLES
 from m3eda.simulate.types import State
 from tests.helpers import changed, m3eda, only_line, started, trials
 from tests.learning_samples import write_filter
@@ -359,6 +361,44 @@ def test_the_best_of_the_run_is_carried_over_and_strategies_differ(tmp_path):
     assert "holds no weights" in only_line(done)
 
 
+def test_a_port_of_a_port(tmp_path):
+    path = write_stage(tmp_path / "own")
+    m3eda("size", path, "--budget", "12", "-q", cwd=tmp_path)
+    first = m3eda("port", path, "--to", "generic22", "--strategy", "weights", "-o", "first",
+                  cwd=tmp_path)  # fmt: skip
+    assert first.returncode == 0, first.stderr
+    done = m3eda("port", "first/design.yaml", "--to", "generic65", "-o", "second", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    design = Project.load(tmp_path / "second" / "design.yaml").design
+    assert "weights" not in design.agent.options
+    assert design.conditions["vdd"] == 1.1
+    done = m3eda("size", "second/design.yaml", "--budget", "3", "-q", cwd=tmp_path)
+    assert done.returncode in (0, 1), done.stderr
+
+
+def test_without_tables_the_shape_of_transistors_is_kept(tmp_path, monkeypatch):
+    def none(*_):
+        raise DesignError([Mistake("does not simulate")])
+
+    monkeypatch.setattr("m3eda.porting.port.tables", none)
+    found = ported(write_stage(tmp_path), "generic22")
+    assert found.carried.notes == ["W/L is kept, as gm/Id is not known: does not simulate"]
+    for each in found.devices:
+        (w1, l1), (w2, l2) = each.sizes
+        assert w2 / l2 == pytest.approx(w1 / l1, rel=0.05)
+
+
+def test_a_folder_that_cannot_be_written(tmp_path):
+    path = write_stage(tmp_path / "own")
+    (tmp_path / "file").write_text("")
+    done = m3eda("port", path, "--to", "generic22", "-o", "file", cwd=tmp_path)
+    assert done.returncode == 2
+    assert "is a file" in only_line(done)
+    done = m3eda("port", path, "--to", "generic22", "-o", "file/inside", cwd=tmp_path)
+    assert done.returncode == 4
+    assert "cannot be written" in only_line(done)
+
+
 def test_what_is_given_is_what_is_ported(tmp_path):
     path = write_stage(tmp_path / "own")
     done = m3eda("port", path, "--to", "generic22", "--set", "l=90n", "--set", "ib=10u",
@@ -385,7 +425,7 @@ def test_tables_are_simulated_once(tmp_path, monkeypatch):
     here = {"M3EDA_CACHE": str(tmp_path / "cache")}
     first = tables(technology, simulator, "1", ["nmos", "pmos", "pnp"], here)
     assert set(first) == {"nmos", "pmos"}
-    kept = sorted((tmp_path / "cache" / FOLDER).iterdir())
+    kept = sorted((tmp_path / "cache" / TABLES).iterdir())
     assert len(kept) == 2
     monkeypatch.setattr("m3eda.porting.tables.simulated", None)  # no second time
     again = tables(technology, simulator, "1", ["nmos", "pmos"], here)
@@ -394,7 +434,7 @@ def test_tables_are_simulated_once(tmp_path, monkeypatch):
     kept[0].write_bytes(kept[0].read_bytes()[:100])
     assert tables(technology, simulator, "1", ["nmos", "pmos"], here).keys() == first.keys()
     tables(technology, simulator, "2", ["nmos"], here)
-    assert len(list((tmp_path / "cache" / FOLDER).iterdir())) == 3, "another simulator"
+    assert len(list((tmp_path / "cache" / TABLES).iterdir())) == 3, "another simulator"
 
 
 def test_a_table_is_what_a_transistor_does(tmp_path):

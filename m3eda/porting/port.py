@@ -216,7 +216,7 @@ def _rescale(
 ) -> None:  # fmt: skip
     """The starts of the new technology, each with the currents and gm/Id of its old sizing."""
     old, new, move = ported.old, ported.new, ported.move
-    known = _tables(old, move, pairs)
+    known = _tables(ported, pairs)
     places = distinct([each for each, _ in pairs])
     olds = [pairs[place][0] for place in places]
     points = operating_points(old, olds, sizings)
@@ -242,18 +242,19 @@ def _rescale(
     _look(ported, sizings[0], points[0], places, {each.name: each.why for each in first})
 
 
-def _tables(
-    project: Project, move: Move, pairs: Sequence[Pair]
-) -> tuple[dict[str, Table], dict[str, Table]]:
-    if not pairs:
+def _tables(ported: Ported, pairs: Sequence[Pair]) -> tuple[dict[str, Table], dict[str, Table]]:
+    """The tables of both technologies; none, and a note, where the simulator cannot give them."""
+    simulator = ported.old.simulator()
+    version = version_of(simulator, ported.old.design.simulator.name)
+    found: list[dict[str, Table]] = []
+    try:
+        for place, technology in enumerate((ported.move.old, ported.move.new)):
+            devices = {device_of(technology, pair[place].model) for pair in pairs} - {""}
+            found.append(tables(technology, simulator, version, devices))
+    except DesignError as error:
+        ported.carried.notes.append(f"W/L is kept, as gm/Id is not known: {error}")
         return {}, {}
-    simulator = project.simulator()
-    version = version_of(simulator, project.design.simulator.name)
-    one, other = (
-        tables(each, simulator, version, {device_of(each, pair[k].model) for pair in pairs} - {""})
-        for k, each in enumerate((move.old, move.new))
-    )
-    return one, other
+    return found[0], found[1]
 
 
 def _wants(

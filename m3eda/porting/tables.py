@@ -26,7 +26,7 @@ from m3eda.circuits.technology import entry_of
 from m3eda.design.types import Technology
 from m3eda.errors import DesignError, Mistake, StorageError
 from m3eda.report.atomic import make_directory, write_atomic
-from m3eda.simulate.cache_place import cache_folder, parse_size
+from m3eda.simulate.cache_place import TABLES, cache_folder, parse_size
 from m3eda.simulate.files import content_hash
 from m3eda.simulate.render import TechnologyView
 from m3eda.simulate.types import Deck, SimulationFailed, Simulator
@@ -35,8 +35,6 @@ from m3eda.units import parse
 FloatArray = NDArray[np.float64]
 
 FORMAT = 1
-FOLDER = "technologies"
-"""Within the user's cache."""
 LENGTHS = (1.0, 1.3, 1.7, 2.2, 3.0, 4.5, 7.0, 11.0, 18.0, 30.0)
 """Channel lengths, in shortest ones."""
 POINTS = 120
@@ -181,7 +179,7 @@ def _place(
          technology.data, [content_hash(path) for path in files], LENGTHS, POINTS, WIDTH],
         sort_keys=True, default=str,
     )  # fmt: skip
-    return folder / FOLDER / f"{hashlib.sha256(deciding.encode()).hexdigest()[:32]}.npz"
+    return folder / TABLES / f"{hashlib.sha256(deciding.encode()).hexdigest()[:32]}.npz"
 
 
 def _read(path: Path | None) -> Table | None:

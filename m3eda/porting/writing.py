@@ -39,6 +39,8 @@ def files_of(ported: Ported, strategy: str, weights: bytes = b"") -> Files:
     if strategy == "weights":
         files[WEIGHTS] = weights
         data["agent"] = _agent(ported.old.design, data.get("agent"))
+    else:
+        _without_weights(data.get("agent"))
     if strategy != "baseline" and ported.starts:
         _starts(ported, data)
     head = [
@@ -63,6 +65,13 @@ def _agent(design: Design, written: Any) -> dict[str, Any]:
     kept = {key: each for key, each in given.items() if key not in ("name", "options")}
     options = {**options_of(design), "weights": WEIGHTS}
     return {"name": AGENT, **kept, "options": options}
+
+
+def _without_weights(agent: Any) -> None:
+    """Take away what an earlier port has given the agent to begin with."""
+    options = agent.get("options") if isinstance(agent, dict) else None
+    if isinstance(options, dict):
+        options.pop("weights", None)
 
 
 def _starts(ported: Ported, data: dict[str, Any]) -> None:

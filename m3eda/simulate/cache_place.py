@@ -10,6 +10,8 @@ from pathlib import Path
 
 DEFAULT_SIZE = 10**9
 """Bytes."""
+TABLES = "technologies"
+"""Folder within the cache's, with what is known of the transistors of each technology."""
 _FORMAT = 1
 _FILE = re.compile(rf"simulations-{_FORMAT}\.(\d+)(@.*)?\.sqlite")
 _NETWORK = {
