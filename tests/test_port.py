@@ -376,6 +376,22 @@ def test_a_port_of_a_port(tmp_path):
     assert done.returncode in (0, 1), done.stderr
 
 
+def test_what_is_left_to_the_designer_is_told(tmp_path):
+    path = write_stage(tmp_path / "own")
+    changed(
+        path.parent,
+        "mn1 out in 0 0 {{ d.nmos.model }} w={{ w / u }} l={{ l / u }}",
+        "mn1 out in 0 0 {{ d.nmos.model }} w={{ w / u }} l={{ 45e-9 / u }}",
+        "stage.cir.j2",
+    )
+    changed(path.parent, "l: {min: 60n, max: 400n, step: 10n, start: 180n, unit: m}\n  ", "")
+    changed(path.parent, "technology: generic45", "technology: {name: generic45, flavour: hot}")
+    done = m3eda("port", path, "--to", "generic130", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "left out of technology, as it is generic45's: flavour" in done.stdout
+    assert "shorter than the 130 nm of generic130 by the template itself: x1.mn1" in done.stdout
+
+
 def test_without_tables_the_shape_of_transistors_is_kept(tmp_path, monkeypatch):
     def none(*_):
         raise DesignError([Mistake("does not simulate")])

@@ -111,6 +111,10 @@ def carried(
     for entry in found.data["parameters"].values():
         entry.pop("start", None)
     found.changes.append(Change("technology", "technology", move.old.name, move.new.name))
+    written = found.data.get("technology")
+    own = [key for key in written if key != "name"] if isinstance(written, dict) else []
+    if own and "lib" not in own:
+        found.notes.append(f"left out of technology, as it is {move.old.name}'s: {', '.join(own)}")
     found.data["technology"] = Text(move.written)
     _conditions(found, move, twin)
     names = _corners(found, design, move)

@@ -31,6 +31,7 @@ from m3eda.porting.tables import Table, tables
 from m3eda.simulate.render import Renderer, template_folders, template_names
 from m3eda.simulate.trial import Trial, score
 from m3eda.simulate.types import State
+from m3eda.units import format_engineering
 
 _NEEDED = ("instance.prefix", "instance.unit", "supply.nominal", "sizes.l_min", "sizes.l_max",
            "sizes.w_min", "sizes.w_max")  # fmt: skip
@@ -107,6 +108,7 @@ def port(project: Project, to: str, sizings: Sequence[Sizing]) -> Ported:
     new = _loaded(project, found)
     ported = Ported(project, new, move, found)
     pairs = _pairs(ported, here)
+    _note_short(ported, pairs)
     if _renamed(found, pairs):
         ported.new = new = _loaded(project, found)
     if sizings:
@@ -178,6 +180,18 @@ def _pairs(ported: Ported, sizing: Sizing) -> list[Pair]:
         ported.carried.notes.append("other transistors there than here: sizes are not rescaled")
         return []
     return list(zip(before, after, strict=True))
+
+
+def _note_short(ported: Ported, pairs: Sequence[Pair]) -> None:
+    """Note channels that are shorter than the technology allows, by the template itself: those that
+    a parameter decides are within its limits."""
+    least = ported.move.sizes("l_min")[1]
+    short = [new.name for _, new in pairs if new.sizes["l"] < least * (1.0 - 1e-6)]
+    if short:
+        ported.carried.notes.append(
+            f"shorter than the {format_engineering(least, 'm')} of {ported.move.new.name} by the "
+            f"template itself: {', '.join(short)}"
+        )
 
 
 def _renamed(found: Carried, pairs: Sequence[Pair]) -> bool:
