@@ -1,7 +1,7 @@
 """The circuit library measured: a row a circuit and technology.
 
     python -m bench.library                                   # every calibrated list
-    python -m bench.library --every --points 50               # technologies without one as well
+    python -m bench.library --every --points 50               # rates in each technology claimed
     python -m bench.library --agents search,cma --targets 10  # and sizings (hours; resumes)
     python -m bench.library --agents auto --held-out          # for what no network has learnt
 
@@ -34,6 +34,7 @@ from m3eda.design.space import Space
 from m3eda.errors import M3edaError
 from m3eda.flow import Execution, Project
 from m3eda.learning.settings import HELD_OUT
+from m3eda.learning.splits import TECHNOLOGIES
 from m3eda.report.atomic import write_atomic
 from m3eda.simulate.types import State
 
@@ -123,27 +124,18 @@ def held_out(targets: TargetList, count: int) -> list[int]:
 
 
 def row_of(
-    circuit: Circuit,
-    technology: str,
-    targets: TargetList | None,
-    options: argparse.Namespace,
-    runs: Runs,
+    circuit: Circuit, targets: TargetList, options: argparse.Namespace, runs: Runs
 ) -> tuple[list[str], dict[str, Any]]:
-    project = open_circuit(circuit, technology, timeout=20.0)
+    project = open_circuit(circuit, targets.technology, timeout=20.0)
     measured = rates(project, options.points, options.jobs)
-    cells = [
-        circuit.name, technology, circuit.file.split,
-        str(len(project.design.free)), str(len(circuit.sides)),
-        str(len(targets.targets)) if targets else "",
-        f"{measured.a_second:.0f}", f"{measured.failed:.1%}", f"{measured.missing:.1%}",
-    ]  # fmt: skip
-    data: dict[str, Any] = {"circuit": circuit.name, "technology": technology, **vars(measured)}
-    if targets is None:
-        empty = " |" * 3
-        return [*cells, "", "", *(empty for _ in options.agents)], data
     figures = targets.figures
-    cells += [f"{figures[name]:.0%}" for name in ("best_single_sizing", "thousand_random_sizings")]
-    data |= figures
+    cells = [
+        circuit.name, targets.technology, circuit.file.split,
+        str(len(project.design.free)), str(len(targets.order)), str(len(targets.targets)),
+        f"{measured.a_second:.0f}", f"{measured.failed:.1%}", f"{measured.missing:.1%}",
+        f"{figures['best_single_sizing']:.0%}", f"{figures['thousand_random_sizings']:.0%}",
+    ]  # fmt: skip
+    data: dict[str, Any] = {"circuit": circuit.name, **vars(measured), **figures}
     take = held_out if options.held_out else chosen
     for agent in options.agents:
         rows = [runs.sized(circuit, targets, number, agent, options.budget)
@@ -153,10 +145,60 @@ def row_of(
     return cells, data
 
 
+def every(options: argparse.Namespace) -> list[dict[str, Any]]:
+    """Print a row a circuit, with a cell for each technology that it claims."""
+    known, rows = catalogue(), []
+    heads = ["circuit", "parameters", "specs", *TECHNOLOGIES]
+    print(f"| {' | '.join(heads)} |\n|{'---|' * len(heads)}")
+    for name in options.circuits or known.names():
+        circuit = known.circuit(name)
+        free = len(open_circuit(circuit).design.free)
+        cells = [name, str(free), str(len(circuit.sides))]
+        for technology in TECHNOLOGIES:
+            if technology not in circuit.technologies:
+                cells.append("")
+                continue
+            try:
+                project = open_circuit(circuit, technology, timeout=20.0)
+                found = rates(project, options.points, options.jobs)
+            except M3edaError as error:
+                print(f"{name} in {technology}: {error}", file=sys.stderr)
+                cells.append("?")
+                continue
+            cells.append(f"{found.a_second:.0f}, {found.failed:.0%}, {found.missing:.0%}")
+            rows.append({"circuit": name, "technology": technology, **vars(found)})
+        print(f"| {' | '.join(cells)} |", flush=True)
+    return rows
+
+
+def lists(options: argparse.Namespace, runs: Runs) -> list[dict[str, Any]]:
+    """Print a row a calibrated list."""
+    known = catalogue()
+    heads = ["circuit", "technology", "split", "parameters", "specs", "targets", "sizings/s",
+             "failed", "a measure missing", "best single", "1000 random"]  # fmt: skip
+    heads += [f"{agent}: met | ERT | median | s" for agent in options.agents]
+    print(f"| {' | '.join(heads)} |\n|{'---|' * (len(heads) + 3 * len(options.agents))}")
+    rows = []
+    for name in options.circuits or known.names():
+        circuit = known.circuit(name)
+        for technology in circuit.technologies:
+            targets = targets_of(circuit, technology)
+            if targets is None:
+                continue
+            try:
+                cells, data = row_of(circuit, targets, options, runs)
+            except M3edaError as error:
+                print(f"{name} in {technology}: {error}", file=sys.stderr)
+                continue
+            print(f"| {' | '.join(cells)} |", flush=True)
+            rows.append(data)
+    return rows
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("circuits", nargs="*", metavar="CIRCUIT", help="else every calibrated one")
-    parser.add_argument("--every", action="store_true", help="technologies without a list as well")
+    parser.add_argument("--every", action="store_true", help="rates in each technology claimed")
     parser.add_argument("--agents", default="", help="names with commas")
     parser.add_argument("--held-out", action="store_true",
                         help="size for targets that no network was fitted to")  # fmt: skip
@@ -173,25 +215,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         options.circuits = options.circuits or ["five_transistor_ota"]
         options.agents, options.targets, options.budget, options.points = ["random"], 2, 5, 20
         kept = KEPT.with_name("library_smallest.json")
-    known, runs = catalogue(), Runs(kept)
-    heads = ["circuit", "technology", "split", "parameters", "specs", "targets", "sizings/s",
-             "failed", "a measure missing", "best single", "1000 random"]  # fmt: skip
-    heads += [f"{agent}: met | ERT | median | s" for agent in options.agents]
-    print(f"| {' | '.join(heads)} |\n|{'---|' * (len(heads) + 3 * len(options.agents))}")
-    rows = []
-    for name in options.circuits or known.names():
-        circuit = known.circuit(name)
-        for technology in circuit.technologies:
-            targets = targets_of(circuit, technology)
-            if targets is None and not options.every:
-                continue
-            try:
-                cells, data = row_of(circuit, technology, targets, options, runs)
-            except M3edaError as error:
-                print(f"{name} in {technology}: {error}", file=sys.stderr)
-                continue
-            print(f"| {' | '.join(cells)} |", flush=True)
-            rows.append(data)
+    rows = every(options) if options.every else lists(options, Runs(kept))
     if options.json:
         write_atomic(options.json, json.dumps(rows, indent=1))
     return 0
