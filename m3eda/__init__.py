@@ -12,10 +12,10 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from m3eda.design.types import Design, Limits, Spec
+    from m3eda.design.types import Design, Limits, Spec, Variation
     from m3eda.errors import DesignError, M3edaError
     from m3eda.flow import Execution
-    from m3eda.library import Sizer, evaluate, load_design, size, start
+    from m3eda.library import Sizer, evaluate, load_design, monte_carlo, size, start
     from m3eda.loop import End
     from m3eda.result import Result
     from m3eda.simulate.trial import Trial
@@ -35,9 +35,11 @@ __all__ = [
     "Spec",
     "State",
     "Trial",
+    "Variation",
     "__version__",
     "evaluate",
     "load_design",
+    "monte_carlo",
     "size",
     "start",
 ]
@@ -54,8 +56,10 @@ _HOMES = {
     "Spec": "design.types",
     "State": "simulate.types",
     "Trial": "simulate.trial",
+    "Variation": "design.types",
     "evaluate": "library",
     "load_design": "library",
+    "monte_carlo": "library",
     "size": "library",
     "start": "library",
 }

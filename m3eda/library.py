@@ -13,17 +13,21 @@ import tempfile
 import time
 import warnings
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from m3eda import loop
-from m3eda.design.types import STRATEGIES, Design, Value
+from m3eda.design.types import NOMINAL, STRATEGIES, Design, Value
 from m3eda.errors import DesignError, Mistake, PluginWarning
 from m3eda.flow import FAILED, Execution, Prepared, Project, prepare
 from m3eda.loop import Change, Command, End, Stop
 from m3eda.result import Result
 from m3eda.simulate.failures import SystematicFailure
 from m3eda.simulate.trial import Trial, score
+
+if TYPE_CHECKING:
+    from m3eda.signoff.monte_carlo import Outcome
 
 
 def load_design(path: str | Path) -> Design:
@@ -139,6 +143,43 @@ def evaluate(design: Design | str | Path, sizing: Mapping[str, Value] | None = N
     design = project.design
     with contextlib.closing(evaluator.evaluate([whole], design.required)) as results:
         return score(0, whole, next(results), design.specs, design.required)
+
+
+def monte_carlo(
+    design: Design | str | Path,
+    sizing: Mapping[str, Value] | None = None,
+    *,
+    samples: int | None = None,
+    target: float | None = None,
+    seed: int | None = None,
+    corners: Sequence[str] = (NOMINAL,),
+    jobs: int = 1,
+) -> Outcome:
+    """Draw Monte Carlo samples of one point, `sizing` over the designer's start.
+
+    What varies is the design's `variation`, else mismatch; `samples`, `target` (a yield between 0
+    and 1, at which sampling ends as soon as it is shown or refuted) and `seed` stand in for its
+    words. A sample is good where every spec holds at each of `corners`. Raises DesignError where
+    nothing can be drawn, ValueError for an argument that cannot be, SimulatorMissing.
+    """
+    from m3eda.design.variation import check_variation, with_variation
+    from m3eda.signoff.monte_carlo import make_plan
+    from m3eda.signoff.monte_carlo import monte_carlo as draw
+    from m3eda.signoff.verify import chosen_corners
+
+    _check_counts(2, samples=samples)
+    _check_counts(0, seed=seed)
+    if target is not None and not 0.0 < target < 1.0:
+        raise ValueError(f"target is {target!r}; a share between 0 and 1 is right")
+    project = _project(design)
+    varied = with_variation(project.design, samples=samples, yield_target=target, seed=seed)
+    check_variation(varied)
+    chosen = chosen_corners(varied, corners)
+    with contextlib.closing(
+        replace(project, design=varied).evaluator(Execution(jobs))
+    ) as evaluator:
+        whole = evaluator.complete({**project.nominal_sizing(), **(sizing or {})})
+        return draw(varied, evaluator, whole, make_plan(varied, evaluator, whole, chosen))
 
 
 class Sizer:

@@ -12,6 +12,7 @@ from statistics import NormalDist
 import numpy as np
 import pytest
 
+from m3eda import monte_carlo as library_samples
 from m3eda.design.types import Variation
 from m3eda.errors import DesignError
 from m3eda.flow import Execution, Project
@@ -617,3 +618,13 @@ def test_importance_sampling_by_the_command(tmp_path):
     both = m3eda(*where, "--monte-carlo", cwd=tmp_path)
     assert both.returncode == 2
     assert "exclude each other" in only_line(both)
+
+
+@pytest.mark.simulator
+def test_samples_from_python(tolerant):
+    outcome = library_samples(tolerant / "design.yaml", {"r": 1.6e3, "c": 1e-8}, samples=20, seed=4)
+    assert [trial.number for trial in outcome.trials] == list(range(1, 21))
+    assert outcome.estimate.count == 20
+    assert outcome.values("f3db").shape == (20,)
+    with pytest.raises(ValueError, match="target is 1.5"):
+        library_samples(tolerant / "design.yaml", target=1.5)
