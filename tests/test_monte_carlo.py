@@ -626,5 +626,5 @@ def test_samples_from_python(tolerant):
     assert [trial.number for trial in outcome.trials] == list(range(1, 21))
     assert outcome.estimate.count == 20
     assert outcome.values("f3db").shape == (20,)
-    with pytest.raises(ValueError, match="target is 1.5"):
+    with pytest.raises(ValueError, match="a share between 0 and 1"):
         library_samples(tolerant / "design.yaml", target=1.5)
