@@ -8,6 +8,7 @@ import signal
 import sys
 import traceback
 from collections.abc import Iterator
+from dataclasses import replace
 from io import TextIOWrapper
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -205,18 +206,29 @@ def check(
 @SIZING
 @click.option("--testbench", help="Only this testbench.")
 @click.option("--sample", type=click.IntRange(1), help="As this Monte Carlo sample varies them.")
+@click.option("--samples", type=click.IntRange(2), help="Of so many samples, with --sample.")
+@click.option("--seed", type=click.IntRange(0), help="Seed of the samples, with --sample.")
 def render(
     design: Path,
     assignments: tuple[str, ...],
     sizing: Path | None,
     testbench: str | None,
     sample: int | None,
+    samples: int | None,
+    seed: int | None,
 ) -> ExitCode:
     """Print the decks of DESIGN as a simulator will read them."""
     from m3eda import inspection
     from m3eda.flow import Project
 
     project = Project.load(design)
+    if sample is None and (samples or seed is not None):
+        raise click.UsageError("--samples and --seed need --sample")
+    if sample is not None:
+        from m3eda.design.variation import with_variation
+
+        varied = with_variation(project.design, samples=samples, seed=seed)
+        project = replace(project, design=varied)
     values = inspection.given_sizing(project, assignments, sizing)
     inspection.render_command(project, sys.stdout, values, testbench, sample)
     return ExitCode.SPECS_MET

@@ -99,6 +99,8 @@ def verify(
 
     if not (drawn or rare) and (sample or any(value is not None for value in wanted.values())):
         raise click.UsageError("--samples, --yield, --seed and --sample need --monte-carlo")
+    if rare and sample:
+        raise click.UsageError("--sample is one of --monte-carlo")
     if drawn and rare:
         raise click.UsageError("--monte-carlo and --high-sigma exclude each other")
     project = Project.load(design, simulator=simulator, timeout=timeout)

@@ -226,6 +226,7 @@ class Prepared:
             simulator=self.version,
             design_hash=self.hash,
             simulations=len(run.trials) - run.replayed,
+            samples=run.samples,
             seconds=seconds,
             ending=ending,
             method=run.said("describe"),

@@ -14,7 +14,7 @@ from m3eda.crosscheck.comparison import Comparison, compare
 from m3eda.crosscheck.tables import finite
 from m3eda.crosscheck.tolerances import Rule, Tolerance
 from m3eda.design.types import Design, Sizing, Value
-from m3eda.design.variation import check_variation, with_variation
+from m3eda.design.variation import check_variation
 from m3eda.errors import DesignError, ExitCode, Mistake, SimulatorBroken
 from m3eda.flow import Execution, Project
 from m3eda.pvt.samples import samples_of
@@ -60,9 +60,7 @@ def render_command(
         raise DesignError([Mistake(text, design.path, hint=known)])
     corner = design.nominal
     if sample is not None:
-        design = with_variation(design)
         check_variation(design)
-        renderer = Renderer(design)
         corner = samples_of(design, renderer.deviations(whole)).at(sample, corner)
     every = [at for name in chosen for at in design.testbenches[name].at_points()]
     for each in every:

@@ -82,6 +82,8 @@ class Run:
     """Every trial of this segment, in order."""
     replayed: int = 0
     """Trials answered from the ledger."""
+    samples: int = 0
+    """Monte Carlo samples that were asked for."""
     note: Callable[[str], object] = lambda line: None
     """Is told what was found of a sizing besides its trial."""
     agent: Agent | None = None
@@ -142,7 +144,7 @@ class _Progress:
     def __init__(self, run: Run) -> None:
         self.run = run
         self._demand = run.make_demand(run.design)
-        self._exploration = make_exploration(run.design, run.evaluator.renderer.deviations)
+        self._exploration = make_exploration(run.design, self._varying)
         self._begun_at = self._exploration.active[0]
         """The corner that the agent sizes at."""
         self._moved = False
@@ -156,6 +158,10 @@ class _Progress:
         self._repeats = 0
         self._looked = 0
         """Trials from the first on that do not meet every spec."""
+
+    def _varying(self, sizing: Sizing) -> Sequence[str]:
+        """The names of what varies in the decks of `sizing`."""
+        return self.run.evaluator.renderer.deviations(sizing)
 
     @property
     def objective(self) -> bool:
@@ -253,7 +259,7 @@ class _Progress:
             run.trials[:] = [_anew(trial, design) for trial in run.trials]
             self._looked = 0
             self._demand = run.make_demand(design)
-            self._exploration = make_exploration(design, run.evaluator.renderer.deviations)
+            self._exploration = make_exploration(design, self._varying)
             self._explore([StoredTrial(t.number, t.sizing, t.results) for t in run.trials])
             if self._demand is not None:
                 self._demand.begin(run.trials)
@@ -331,6 +337,7 @@ class _Progress:
             results: Results = near
             while corners := self._exploration.more(sizing, results, self._specs):
                 [further] = self.run.evaluator.evaluate([sizing], corners, once=True)
+                self.run.samples += sum(corner.sample is not None for corner in corners)
                 results = {**results, **further}
             kept = self._exploration.kept(results)
             if said := self._exploration.said:

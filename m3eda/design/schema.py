@@ -294,11 +294,16 @@ class VariationEntry(Entry):
         default={},
         description="Relative standard deviation of parameters and conditions, such as {r1: 1%}.",
     )
-    samples: Whole = Field(default=200, ge=2, description="Largest number of samples of a sizing.")
+    samples: Whole | None = Field(
+        default=None,
+        ge=2,
+        description="Largest number of samples of a sizing; left out, 200, or with a yield as many "
+        "as show it with some room.",
+    )
     yield_: Share | None = Field(
         default=None,
         alias="yield",
-        description="Wanted share of samples that meet every spec, such as 99.7%: `m3eda size` "
+        description="Wanted share of samples that pass every spec, such as 99.7%: `m3eda size` "
         "goes on until it is shown.",
     )
     confidence: Share = Field(default=0.95, description="Confidence of what is said of the yield.")

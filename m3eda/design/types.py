@@ -87,7 +87,9 @@ class Spec:
     """What the measure counts as in margin and reward where it does not exist; never as met."""
 
     def at(self, corner: str) -> Limits:
-        return self.corners.get(corner, self.limits)
+        """The limits at a corner, or in a sample at one (`nominal#17`)."""
+        found = self.corners.get(corner)
+        return found or self.corners.get(corner.partition("#")[0], self.limits)
 
 
 def _short(value: float) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
@@ -12,6 +13,7 @@ from m3eda.design.types import Design, Technology, Variation
 from m3eda.design.yamlfile import nearest
 from m3eda.errors import DesignError, Mistake
 
+SAMPLES = 200
 OWN = "sections"
 """Under `mismatch` or `process_variation` of a technology: its models draw by themselves."""
 TABLES = {"mismatch": ("a_vt", "a_beta"), "process_variation": ("sigma_vt", "sigma_beta")}
@@ -43,13 +45,18 @@ def build_variation(file: DesignFile, problems: Problems) -> Variation | None:
     return Variation(
         entry.mismatch,
         entry.process,
-        entry.samples,
+        entry.samples or samples_for(entry.yield_),
         entry.yield_,
         dict(entry.sigma),
         entry.confidence,
         entry.sampling,
         entry.seed,
     )
+
+
+def samples_for(target: float | None) -> int:
+    """Samples where nobody says how many: for a yield several times what shows it at best."""
+    return SAMPLES if target is None else max(SAMPLES, math.ceil(15.0 / (1.0 - target)))
 
 
 def _has_words(choices: list[Any] | None) -> bool:
@@ -98,6 +105,9 @@ def variation_mistake(design: Design) -> tuple[str, str] | None:
             tables = " and ".join(f"{table}: {{nmos: ..., pmos: ...}}" for table in TABLES[key])
             hint = f"give technology.{key} {tables}, or {OWN}: {{corner: section}}"
             return f"{name} has no {key.replace('_', ' ')}", hint
+    if variation.yield_target is not None and variation.sampling != "random":
+        text = f"a yield is shown by independent samples, not by {variation.sampling}"
+        return text, "leave `sampling` or the yield out"
     both = [draws_by_itself(technology, key) for key in TABLES]
     if variation.mismatch and variation.process and all(both) and both[0] != both[1]:
         text = f"its models draw mismatch in {_listed(both[0])} and process in {_listed(both[1])}"
@@ -122,8 +132,10 @@ def check_variation(design: Design) -> None:
         raise DesignError([Mistake(text, design.path, key="variation", hint=hint)])
 
 
-def with_variation(design: Design, **changes: object) -> Design:
+def with_variation(design: Design, **changes: Any) -> Design:
     """`design` with `variation` changed; mismatch where it has none. None leaves a word as is."""
     variation = design.variation or Variation(mismatch=True)
+    if changes.get("yield_target") is not None and changes.get("samples") is None:
+        changes["samples"] = max(variation.samples, samples_for(changes["yield_target"]))
     given = {key: value for key, value in changes.items() if value is not None}
-    return replace(design, variation=replace(variation, **given))  # type: ignore[arg-type]
+    return replace(design, variation=replace(variation, **given))

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 
 from m3eda.design.types import Corner, Design, Sizing, Variation
 from m3eda.design.variation import check_variation
@@ -35,6 +36,9 @@ class _Attempt:
     sizing: Sizing
     samples: Samples
     first: int
+    """Number of its first sample."""
+    most: int
+    """Samples that may be drawn."""
     tests: Sequential
     good: int = 0
     count: int = 0
@@ -93,7 +97,7 @@ class ForYield(Exploration):
         self._count(attempt, results, wanted)
         if attempt.verdict != "open" or attempt.futile:
             return []
-        numbers = range(attempt.count, min(attempt.count + AT_ONCE, self._variation.samples))
+        numbers = range(attempt.count, min(attempt.count + AT_ONCE, attempt.most))
         nominal = self._design.nominal
         return [attempt.samples.at(attempt.first + number, nominal) for number in numbers]
 
@@ -126,7 +130,7 @@ class ForYield(Exploration):
         if attempt is None:
             return ""
         target = self._variation.yield_target or 0.0
-        counts = f"{attempt.good} of {attempt.count} samples are good"
+        counts = f"{attempt.good} of {attempt.count} samples pass"
         if attempt.verdict == "open":
             return f"{counts}: not enough to show a yield of {percent(target)}"
         word = "at least" if attempt.verdict == "met" else "below"
@@ -143,16 +147,20 @@ class ForYield(Exploration):
         return self._samples
 
     def _begun(self, sizing: Sizing) -> _Attempt:
-        confidence = self._variation.confidence
         number = self._attempts + 1
-        # all attempts together are wrong no more often than the confidence allows
-        tests = Sequential(1.0 - (1.0 - confidence) / (number * (number + 1)))
-        first = self._attempts * self._variation.samples + 1
-        return _Attempt(sizing, self._drawn(sizing), first, tests)
+        first = 1 + sum(self._most(earlier) for earlier in range(1, number))
+        level = attempt_confidence(self._variation.confidence, number)
+        return _Attempt(sizing, self._drawn(sizing), first, self._most(number), Sequential(level))
+
+    def _most(self, number: int) -> int:
+        """Samples of attempt `number`: enough to show the yield where all of them pass."""
+        of = self._variation
+        level = attempt_confidence(of.confidence, number)
+        return max(of.samples, least_samples(of.yield_target or 0.0, level))
 
     def _count(self, attempt: _Attempt, results: Results, wanted: Specs) -> None:
         """Take the samples among `results` into account that are not yet."""
-        target, most = self._variation.yield_target or 0.0, self._variation.samples
+        target, most = self._variation.yield_target or 0.0, attempt.most
         while attempt.verdict == "open" and not attempt.futile:
             name = attempt.samples.name(attempt.first + attempt.count, self._design.nominal)
             if name not in results:
@@ -191,8 +199,15 @@ class ForYield(Exploration):
         self._inner.hear(self._heard, wanted)
 
 
+def attempt_confidence(confidence: float, number: int) -> float:
+    """Of attempt `number`, from 1, such that all of them together are wrong no more often than
+    `confidence` allows."""
+    return 1.0 - (1.0 - confidence) / (number * (number + 1))
+
+
+@lru_cache(maxsize=256)
 def least_samples(target: float, confidence: float) -> int:
-    """Samples that show a yield of `target` where all of them are good."""
+    """Samples that show a yield of `target` where all of them pass."""
     tests, low, high = Sequential(confidence), 1, 1
     while tests.verdict(high, high, target) != "met":
         low, high = high, 2 * high
@@ -212,12 +227,11 @@ def check_enough(design: Design) -> None:
         text = "a yield is not shown while an objective is bettered"
         hint = "leave one of them out; `m3eda verify --monte-carlo` shows the yield of a sizing"
         raise DesignError([Mistake(text, design.path, key="variation.yield", hint=hint)])
-    # the first attempt may use half of what the confidence leaves
-    least = least_samples(variation.yield_target, 0.5 * (1.0 + variation.confidence))
+    least = least_samples(variation.yield_target, attempt_confidence(variation.confidence, 1))
     if variation.samples < least:
         text = (
             f"{variation.samples} samples cannot show a yield of {variation.yield_target:.6g} with "
             f"a confidence of {variation.confidence:.6g}"
         )
-        hint = f"at least {least} are needed, all of them good; twice as many leave room"
+        hint = f"at least {least} are needed, all of them passing; three times as many leave room"
         raise DesignError([Mistake(text, design.path, key="variation.samples", hint=hint)])

@@ -104,6 +104,8 @@ class Summary:
     design_hash: str = ""
     simulations: int = 0
     """Sizings simulated by this call."""
+    samples: int = 0
+    """Monte Carlo samples that this call has drawn of them."""
     runs: int = 0
     """Simulator runs of all trials."""
     corners: int = 0
@@ -143,6 +145,7 @@ def summarize(
     simulator: str,
     design_hash: str = "",
     simulations: int = 0,
+    samples: int = 0,
     seconds: float = 0.0,
     ending: End | None = None,
     method: str = "",
@@ -162,6 +165,7 @@ def summarize(
         simulator=simulator,
         design_hash=design_hash,
         simulations=simulations,
+        samples=samples,
         runs=tally.runs,
         corners=tally.corners,
         seconds=seconds,

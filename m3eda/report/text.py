@@ -77,6 +77,8 @@ def run_lines(summary: Summary) -> list[str]:
     if len(summary.design.required) > 1:
         sizings = count_text(summary.trials, "sizing")
         counts = f"{sizings}, {count_text(summary.corners, 'corner')} simulated in all"
+    if summary.samples:
+        counts += f", {count_text(summary.samples, 'sample')}"
     if summary.simulations != summary.trials:
         counts += f" ({summary.simulations} new)"
     if summary.seconds > 0.0:

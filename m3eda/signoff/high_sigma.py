@@ -40,6 +40,8 @@ AGAIN = 3
 """Starts that led to nothing new after which no more are tried."""
 PLAIN = 0.1
 """Share of samples that are drawn without any shift."""
+EDGE = 16
+"""Simulations that the edge of failing on a ray takes."""
 BATCH = 100
 FIRST = 500
 """Weighed samples before it is asked how well the probability is known."""
@@ -71,17 +73,18 @@ class Rare:
     """The probability that each spec fails, shape (specs,)."""
 
     def interval(self, confidence: float) -> tuple[float, float]:
-        """Of the probability to fail, by the normal distribution."""
+        """Of the probability to fail, by the normal distribution; nan where it is not known."""
         if not self.ways:
-            return 0.0, self.probability
+            return math.nan, math.nan
         width = NormalDist().inv_cdf(0.5 * (1.0 + confidence)) * self.error
         return max(self.probability - width, 0.0), min(self.probability + width, 1.0)
 
     @property
     def sigma(self) -> float:
-        """The probability as standard deviations of a normal distribution with one limit."""
+        """The probability as standard deviations of a normal distribution with one limit; nan where
+        it is not known."""
         if not 0.0 < self.probability < 1.0:
-            return math.inf if self.probability == 0.0 else -math.inf
+            return math.nan
         return -NormalDist().inv_cdf(self.probability)
 
 
@@ -91,17 +94,24 @@ def rare_failures(
     """The probability that any spec fails, to a relative standard deviation of `accuracy`.
 
     `width` is the number of deviations, `most` the largest number of simulations. Where no way to
-    fail is found within `BEYOND` standard deviations there are no `ways`, and `probability` is what
-    lies beyond.
+    fail is found within `BEYOND` standard deviations there are no `ways`, and the probability is
+    not known. Raises TooFew where `most` does not allow to look for a way of every spec that fails
+    somewhere.
     """
     search = _Search(margins, width, np.random.default_rng(seed), most)
     found = Rare(ways=search.ways())
-    if not found.ways:
-        found.simulations = search.spent
-        found.probability = 2.0 * NormalDist().cdf(-BEYOND)
-        return found
-    _sample(search, found, accuracy)
+    found.simulations = search.spent
+    if found.ways:
+        _sample(search, found, accuracy)
     return found
+
+
+class TooFew(Exception):
+    """So many simulations are needed at the least: `needed`."""
+
+    def __init__(self, needed: int) -> None:
+        super().__init__(f"{needed} simulations are needed at the least")
+        self.needed = needed
 
 
 class _Search:
@@ -119,16 +129,30 @@ class _Search:
     def ways(self) -> list[Way]:
         """Every distinct likely way to fail, the likeliest first."""
         points, values = self._widened()
+        specs = np.flatnonzero((values <= 0.0).any(axis=0))
+        needed = self.spent + len(specs) * self._cost + FIRST
+        if needed > self.most:
+            raise TooFew(needed)
         found: list[Way] = []
-        for spec in range(values.shape[1]):
+        for number, spec in enumerate(specs, 1):
             failing = points[values[:, spec] <= 0.0]
-            found += self._ways_of(spec, failing[np.argsort(np.linalg.norm(failing, axis=1))])
+            left = self.most - FIRST - (len(specs) - number) * self._cost
+            starts = failing[np.argsort(np.linalg.norm(failing, axis=1))]
+            found += self._ways_of(int(spec), starts, min(left, self.most // 2))
         return sorted(found, key=lambda way: way.distance)
 
-    def _ways_of(self, spec: int, starts: FloatArray) -> list[Way]:
+    @property
+    def _cost(self) -> int:
+        """Simulations that one way takes at the most."""
+        return (STEPS + 1) * EDGE + STEPS * (2 * self.width + 2) + EDGE
+
+    def _ways_of(self, spec: int, starts: FloatArray, most: int) -> list[Way]:
+        """Distinct ways of one spec, until `most` simulations are spent; the first in any case."""
         own: list[Way] = []
         waiting, again = list(starts[::-1]), 0
-        while waiting and len(own) < WAYS and again < AGAIN and self.spent <= self.most // 2:
+        while waiting and len(own) < WAYS and again < AGAIN:
+            if (own or again) and self.spent + self._cost > most:
+                break
             start = waiting.pop()
             if any(_cosine(start, way.point) > APART for way in own):
                 continue
@@ -209,7 +233,7 @@ def _sample(search: _Search, found: Rare, accuracy: float) -> None:
     weights: list[FloatArray] = []
     fails: list[NDArray[np.bool_]] = []
     count = 0
-    while search.spent < search.most:
+    while not count or search.spent + BATCH <= search.most:
         chosen = search.rng.choice(len(shares) + 1, BATCH, p=[*shares, PLAIN])
         shifts = np.concatenate([centres, np.zeros((1, search.width))])[chosen]
         points = shifts + search.rng.standard_normal((BATCH, search.width))
@@ -218,7 +242,7 @@ def _sample(search: _Search, found: Rare, accuracy: float) -> None:
         count += BATCH
         weight, bad = np.concatenate(weights), np.concatenate(fails)
         terms = weight * bad.any(axis=1)
-        found.probability = float(terms.mean())
+        found.probability = min(float(terms.mean()), 1.0)
         found.error = float(terms.std(ddof=1) / math.sqrt(count))
         found.by_spec = (weight[:, None] * bad).mean(axis=0)
         if count >= FIRST and found.error <= accuracy * found.probability:

@@ -21,7 +21,7 @@ from m3eda.ledger import Ledger
 from m3eda.pvt.intervals import percent
 from m3eda.pvt.samples import sample_name
 from m3eda.report.tables import markdown, plain_text, table_of
-from m3eda.signoff.high_sigma import BEYOND, Margins, Rare, distances, rare_failures
+from m3eda.signoff.high_sigma import BEYOND, Margins, Rare, TooFew, distances, rare_failures
 from m3eda.signoff.monte_carlo import make_plan
 from m3eda.simulate.evaluator import Evaluator
 from m3eda.simulate.trial import score
@@ -38,8 +38,9 @@ def high_sigma_command(
 ) -> ExitCode:  # fmt: skip
     """Estimate how seldom `sizing` fails at `corner` by `most` simulations at most; print it.
 
-    Exit code 0 where the wanted yield is met, or without one where no way to fail is found within
-    three standard deviations. Raises DesignError, SimulatorMissing, StorageError.
+    Exit code 0 where the wanted yield is met, without one where it fails more seldom than three
+    standard deviations tell; also where no way to fail is found. Raises DesignError,
+    SimulatorMissing, StorageError.
     """
     design = project.design
     check_variation(design)
@@ -54,10 +55,22 @@ def high_sigma_command(
             raise DesignError([Mistake(text, design.path, key="variation", hint=hint)])
         names = plan.samples.names
         ask = _margins(design, evaluator, whole, corner, names)
+        centre = ask(np.zeros((1, len(names))))[0]
+        if failing := [name for name, each in zip(design.specs, centre, strict=True)
+                       if not each > 0.0]:  # fmt: skip
+            out.write(f"{design.name}: misses {', '.join(failing)} without any deviation\n")
+            return ExitCode.SPECS_NOT_MET
         seed = design.variation.seed if design.variation else 1
-        found = rare_failures(ask, len(names), seed, most=most)
+        try:
+            found = rare_failures(ask, len(names), seed, most=most)
+        except TooFew as few:
+            text = f"{most} simulations are too few for {len(names)} deviations"
+            hint = f"--samples {few.needed} at the least"
+            raise DesignError([Mistake(text, design.path, key="variation", hint=hint)]) from None
     sure = plan.confidence
-    met = found.interval(sure)[1] <= 1.0 - plan.target if plan.target else _three(found)
+    met = not found.ways or (
+        found.interval(sure)[1] <= 1.0 - plan.target if plan.target else _three(found)
+    )
     if form == "json":
         out.write(json.dumps({**_json(design, names, found, sure), "passed": met}, indent=2) + "\n")
     else:
@@ -66,7 +79,7 @@ def high_sigma_command(
 
 
 def _three(found: Rare) -> bool:
-    return all(way.distance >= 3.0 for way in found.ways)
+    return found.sigma >= 3.0
 
 
 def _margins(
@@ -140,9 +153,9 @@ def _json(design: Design, names: Sequence[str], found: Rare, confidence: float) 
         "format": FORMAT,
         "version": VERSION,
         "design": design.name,
-        "probability": found.probability,
-        "low": low,
-        "high": high,
+        "probability": finite(found.probability),
+        "low": finite(low),
+        "high": finite(high),
         "confidence": confidence,
         "sigma": finite(found.sigma),
         "simulations": found.simulations,

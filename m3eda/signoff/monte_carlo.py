@@ -9,8 +9,9 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from m3eda.design.scoring import margin
 from m3eda.design.space import FloatArray
-from m3eda.design.types import Corner, Design, Limits, Sizing, Variation
+from m3eda.design.types import Corner, Design, Limits, Sizing, Spec, Variation
 from m3eda.errors import DesignError, Mistake, SimulatorMissing
 from m3eda.pvt.intervals import Sequential, Verdict, clopper_pearson
 from m3eda.pvt.samples import Samples, sample_name, samples_of
@@ -30,7 +31,7 @@ class Plan:
 
     samples: Samples
     corners: Sequence[Corner]
-    """A sample is good where every spec holds at each of them."""
+    """A sample passes where every spec holds at each of them."""
     target: float | None = None
     """The wanted yield: sampling ends as soon as it is shown or refuted."""
     confidence: float = 0.95
@@ -86,8 +87,9 @@ class Outcome:
         return sorted((trial for trial in self.trials if not trial.met), key=lambda t: t.reward)
 
     def values(self, measure: str) -> FloatArray:
-        """Of each sample the worst value of a measure with a spec; shape (samples,)."""
-        return np.array([trial.worst.get(measure, math.nan) for trial in self.trials])
+        """Of each sample the worst value of a measure with a spec, nan where it does not exist at
+        some corner; shape (samples,)."""
+        return np.array([_worst(trial, self.design.specs[measure]) for trial in self.trials])
 
 
 @dataclass(frozen=True)
@@ -128,6 +130,12 @@ def make_plan(
         text = "no transistor of the decks is one that the technology has mismatch of"
         hint = "`m3eda render` prints the decks; their models must be those under devices"
         raise DesignError([Mistake(text, design.path, key="variation.mismatch", hint=hint)])
+    nominal = design.technology.nominal if design.technology else ""
+    for corner in corners:
+        if own and (corner.process or nominal) not in own:
+            text = f"corner {corner.name}: no section draws mismatch at {corner.process or nominal}"
+            hint = f"mismatch.sections has {', '.join(own)}"
+            raise DesignError([Mistake(text, design.path, key="variation", hint=hint)])
     target = variation.yield_target
     return Plan(samples_of(design, names), corners, target, variation.confidence, first)
 
@@ -236,8 +244,18 @@ def _spread(outcome: Outcome, measure: str, names: Sequence[str], deviations: Fl
     )
 
 
-def _order(margin: float) -> float:
-    return -math.inf if math.isnan(margin) else margin
+def _worst(trial: Trial, spec: Spec) -> float:
+    """The value with the smallest margin over a trial's corners, nan where there is none at one."""
+    found = [
+        (margin(value, spec.at(corner)), value)
+        for corner, result in trial.results.items()
+        for value in result.values(spec.measure)
+    ]
+    return min(found, key=lambda pair: _order(pair[0]))[1]
+
+
+def _order(share: float) -> float:
+    return -math.inf if math.isnan(share) else share
 
 
 def _cpk(mean: float, sigma: float, limits: Limits) -> float:

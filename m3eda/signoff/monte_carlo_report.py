@@ -61,7 +61,7 @@ class SamplesDisplay(ProgressDisplay):
         if self.outcome is None:
             return "no sample yet"
         good = sum(trial.met for trial in self.outcome.trials)
-        return f"{len(self.outcome.trials)} samples, {good} good"
+        return f"{len(self.outcome.trials)} samples, {good} pass"
 
     def _done(self) -> tuple[int, int]:
         if self.outcome is None:
@@ -135,7 +135,7 @@ def _one_text(design: Design, trial: Trial, plan: Plan, form: str) -> str:
 def said(outcome: Outcome) -> str:
     """What the samples say of the yield, in a line."""
     found, plan = outcome.estimate, outcome.plan
-    share = f"{found.good} of {found.count} samples are good"
+    share = f"{found.good} of {found.count} samples pass"
     sure = f"with {percent(plan.confidence)} confidence"
     if plan.target is None:
         return f"{share}: yield {percent(found.low)} to {percent(found.high)} {sure}"
@@ -156,23 +156,31 @@ def _text(outcome: Outcome, *, marked: bool) -> str:
     parts = [f"{design.name}: {said(outcome)}\n", write(_spread_table(design, found))]
     by = [(each.measure, name, f"{share:.0%}") for each in found for name, share in each.by]
     if by:
-        parts.append(write(table_of(("spec", "goes with", "share"), by, ("share",))))
+        parts.append(write(table_of(("spec", "correlates with", "r^2"), by, ("r^2",))))
     failing = outcome.failing
     if failing:
         parts.append(write(_failing(outcome)))
         if len(failing) > LISTED:
             parts.append(f"and {len(failing) - LISTED} more; --format json has all\n")
-        parts.append(f"--sample {failing[0].number} simulates the worst one again\n")
+        parts.append(f"the worst one again: {_again(outcome, failing[0].number)}\n")
     if plan.target is not None and outcome.estimate.verdict == "open":
-        parts.append(f"--samples {10 * plan.samples.count} may tell\n")
+        parts.append(f"--samples {5 * plan.samples.count} may tell\n")
     if design.variation is not None and design.variation.sampling != "random":
         parts.append(f"the interval is that of independent samples; {design.variation.sampling} "
                      "spreads them more evenly\n")  # fmt: skip
     return "\n".join(parts)
 
 
+def _again(outcome: Outcome, number: int) -> str:
+    """The options that give sample `number` again, whatever the design says."""
+    plan, variation = outcome.plan, outcome.design.variation
+    corners = "".join(f" --corner {corner.name}" for corner in plan.corners)
+    seed = variation.seed if variation else 1
+    return f"--sample {number} --samples {plan.samples.count} --seed {seed}{corners}"
+
+
 def _spread_table(design: Design, found: Sequence[Spread]) -> Table:
-    headers = ("spec", "wanted", "mean", "sigma", "least", "most", "Cpk", "fails", "worst sample")
+    headers = ("spec", "wanted", "mean", "sigma", "min", "max", "Cpk", "fails", "worst sample")
     rows = []
     for each in found:
         unit = unit_of(design, each.measure)
@@ -220,7 +228,7 @@ def _spread_json(outcome: Outcome, each: Spread) -> dict[str, Any]:
     return {
         "mean": finite(each.mean), "sigma": finite(each.sigma), "min": finite(each.least),
         "max": finite(each.most), "cpk": finite(each.cpk), "failed": each.failed,
-        "worst_sample": each.worst, "goes_with": dict(each.by),
+        "worst_sample": each.worst, "correlates_with": dict(each.by),
         "histogram": {"counts": counts.tolist(), "edges": edges.tolist()},
     }  # fmt: skip
 

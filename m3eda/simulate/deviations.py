@@ -25,10 +25,13 @@ from m3eda.simulate.templates import before_end
 _SUBCKT = re.compile(r"^\s*\.subckt\s+(\S+)", re.IGNORECASE)
 _ENDS = re.compile(r"^\s*\.ends\b", re.IGNORECASE)
 _ASSIGNED = re.compile(r"""([A-Za-z_]\w*)\s*=\s*('[^']*'|"[^"]*"|\{[^}]*\}|[^\s=]+)""")
-_INCLUDED = re.compile(r'^\s*\.inc(?:lude)?\s+"([^"\n]+)"[^\n]*$', re.IGNORECASE | re.MULTILINE)
-_RELATIVE = re.compile(r"""^(\s*\.(?:include|inc|lib)\s+)["']?(?!/)([^\s"']+\.\w+)["']?""",
-                       re.IGNORECASE | re.MULTILINE)  # fmt: skip
-_COMMENT = re.compile(r"(?:\s\$|;).*$")
+_PATH = r"""(?:"([^"\n]+)"|'([^'\n]+)'|([^\s"']+))"""
+_INCLUDED = re.compile(rf"^([ \t]*\.inc(?:lude)?\s+){_PATH}[^\n]*$", re.IGNORECASE | re.MULTILINE)
+_LIBRARY = re.compile(rf"^([ \t]*\.lib\s+){_PATH}(\s+\S[^\n]*)$", re.IGNORECASE | re.MULTILINE)
+_PARAMS = re.compile(r"\bparams:", re.IGNORECASE)
+_CONTROL = re.compile(r"^\s*\.control\b", re.IGNORECASE)
+_ENDC = re.compile(r"^\s*\.endc\b", re.IGNORECASE)
+_COMMENT = re.compile(r"(?:[\s,]\$|\$\s|;|//).*$")
 _MOST = 10_000
 """Instances of subcircuits that one deck may have."""
 
@@ -43,12 +46,24 @@ class _Statement:
     """One statement of a netlist, continuation lines included."""
 
     lines: list[str]
+    raw: bool = False
+    """True for what is no part of the circuit: comments, commands to the simulator."""
 
     @property
     def text(self) -> str:
         """On one line, comments left out."""
         first, *more = (_COMMENT.sub("", line) for line in self.lines)
         return " ".join([first, *(line.lstrip()[1:] for line in more)])
+
+    @property
+    def kind(self) -> str:
+        """The letter that its name begins with, in lower case; empty for what is no device."""
+        return "" if self.raw else self.lines[0].lstrip()[:1].lower()
+
+    @property
+    def words(self) -> list[str]:
+        """Name, nodes and model, without what is assigned."""
+        return _ASSIGNED.sub(" ", _PARAMS.sub(" ", self.text)).split()
 
 
 @dataclass
@@ -131,13 +146,21 @@ class Deviations:
     def deck(self, text: str, drawn: Drawn, write: Callable[[Any], str], seed: int) -> str:
         """The deck `text` as it stands for one sample.
 
-        `write` puts a deviation into it. Raises DesignError for a transistor without w or l.
+        `write` puts a deviation into it. Raises DesignError for a transistor without w or l, or
+        without a deviation.
         """
         if self._kinds:
-            text = self._written(text, lambda name: write(drawn.get(name, 0.0)))
+            text = self._written(text, lambda name: write(self._deviation(drawn, name)))
         if self.sections:
             text = before_end(text, f".options seed={seed}")
         return text
+
+    def _deviation(self, drawn: Drawn, name: str) -> Any:
+        if name not in drawn:
+            text = f"{name.partition(':')[0]} is in the deck at some sizings only"
+            hint = "only what the words among the parameters decide may come and go"
+            raise DesignError([Mistake(text, self._path, hint=hint)])
+        return drawn[name]
 
     def values(self, values: Mapping[str, Any], drawn: Drawn) -> dict[str, Any]:
         """Parameters and conditions as they are in one sample."""
@@ -148,18 +171,20 @@ class Deviations:
             for name, value in values.items()
         }
 
-    def _inlined(self, text: str) -> str:
+    def _inlined(self, text: str, within: tuple[Path, ...] = ()) -> str:
         """`text` with the netlists in it that it includes and that hold devices which vary."""
 
         def content(match: re.Match[str]) -> str:
-            file = Path(match[1])
-            if file in self._models or not file.is_file():
+            file = Path(match[2] or match[3] or match[4])
+            if file in self._models or file in within or not file.is_file():
                 return match[0]
             found = file.read_text(encoding="utf-8", errors="replace")
-            if not any(model in found.lower() for model in self._kinds):
+            for pattern in (_INCLUDED, _LIBRARY):
+                found = pattern.sub(lambda m: _placed(m, file.parent), found)
+            whole = self._inlined(found, (*within, file))
+            if not any(model in whole.lower() for model in self._kinds):
                 return match[0]
-            here = _RELATIVE.sub(lambda m: f'{m[1]}"{file.parent / m[2]}"', found)
-            return self._inlined(re.sub(r"(?im)^\s*\.end\s*$", "", here).rstrip("\n"))
+            return re.sub(r"(?im)^\s*\.end\s*$", "", whole).rstrip("\n")
 
         return _INCLUDED.sub(content, text)
 
@@ -188,36 +213,42 @@ class _Writer:
 
     def deck(self, head: _Block, blocks: Collection[_Block]) -> str:
         title, *others = head.statements
-        body = self._block(_Block("", others), "")
-        own = [self._written.pop(block.name, "") or _plain(block) for block in blocks]
+        body = self._block(_Block("", others), "", ())
+        # of a subcircuit that is defined twice, by a file included twice, one is enough
+        once = {block.name: block for block in blocks}.values()
+        own = [self._written.pop(block.name, "") or _plain(block) for block in once]
         rest = "".join([*own, *self._written.values()]).rstrip("\n")
         text = "\n".join([*title.lines, body])
         return before_end(text, rest) if rest else text
 
-    def _block(self, block: _Block, path: str) -> str:
-        """The text of `block`, whose devices are found below `path`."""
+    def _block(self, block: _Block, path: str, times: tuple[str, ...]) -> str:
+        """The text of `block`, whose devices are found below `path`, `times` over in parallel."""
         out: list[str] = []
         for statement in block.statements:
             lines = statement.lines
-            first = lines[0].lstrip()[:1].lower()
-            if first == "m":
-                lines = self._transistor(statement, path)
-            elif first == "x":
-                lines = self._instance(statement, path)
+            if statement.kind == "m":
+                lines = self._transistor(statement, path, times)
+            elif statement.kind == "x":
+                lines = self._instance(statement, path, times)
             out += lines
         return "".join(f"{line}\n" for line in out)
 
-    def _transistor(self, statement: _Statement, path: str) -> list[str]:
-        words = statement.text.split()
-        kind = next((self._kinds[w.lower()] for w in words[4:] if w.lower() in self._kinds), None)
+    def _kind(self, statement: _Statement) -> _Kind | None:
+        """How a transistor varies: name, drain, gate, source, bulk, model."""
+        models = [word.lower() for word in statement.words[5:]]
+        return next((self._kinds[model] for model in models if model in self._kinds), None)
+
+    def _transistor(self, statement: _Statement, path: str, times: tuple[str, ...]) -> list[str]:
+        kind = self._kind(statement)
         if kind is None:
             return statement.lines
         size = {name.lower(): each for name, each in _ASSIGNED.findall(statement.text)}
-        own = f"{path}{words[0].lower()}"
+        own = f"{path}{statement.words[0].lower()}"
         if kind.local and not {"w", "l"} <= set(size):
             text = f"transistor {own} has no w or no l, so its mismatch is not known"
             raise DesignError([Mistake(text, self._path, hint=statement.text.strip())])
-        area = "*".join(f"({_bare(size[key])})" for key in ("w", "l", "m") if key in size)
+        factors = [_bare(size[key]) for key in ("w", "l", "m") if key in size]
+        area = "*".join(f"({factor})" for factor in (*factors, *times))
         vt = self._terms(f"{own}:vt", kind.vt, area, f"process.{kind.name}:vt", kind.process_vt)
         beta = self._terms(
             f"{own}:beta", kind.beta, area, f"process.{kind.name}:beta", kind.process_beta
@@ -231,12 +262,14 @@ class _Writer:
         terms += [f"{self._value(process)}*{common!r}"] if common else []
         return "+".join(f"({term})" for term in terms)
 
-    def _instance(self, statement: _Statement, path: str) -> list[str]:
-        words = [word for word in statement.text.split() if word.lower() != "params:"]
-        plain = [w for w in _ASSIGNED.sub("", " ".join(words)).split() if "=" not in w]
+    def _instance(self, statement: _Statement, path: str, times: tuple[str, ...]) -> list[str]:
+        plain = words = statement.words
         name = plain[-1].lower() if plain else ""
         if name not in self._blocks or not self._varies(name):
             return statement.lines
+        size = {each.lower(): value for each, value in _ASSIGNED.findall(statement.text)}
+        if "m" in size:
+            times = (*times, _bare(size["m"]))
         # at the top of a testbench all instances of a device under test are the same silicon
         inner = f"{path}{words[0].lower()}." if path else f"{name}."
         copies = self._copies.setdefault(name, {})
@@ -246,7 +279,7 @@ class _Writer:
                 text = f"{words[0]}: too many instances of subcircuits, or one that holds itself"
                 raise DesignError([Mistake(text, self._path)])
             copies[inner] = plain[-1] if not copies else f"{plain[-1]}__{len(copies) + 1}"
-            self._define(name, copies[inner], inner)
+            self._define(name, copies[inner], inner, times)
         if copies[inner] == plain[-1]:
             return statement.lines
         pattern = re.compile(rf"(?<!\S){re.escape(plain[-1])}(?!\S)")
@@ -259,9 +292,9 @@ class _Writer:
                 break
         return lines
 
-    def _define(self, name: str, called: str, inner: str) -> None:
+    def _define(self, name: str, called: str, inner: str, times: tuple[str, ...]) -> None:
         block = self._blocks[name]
-        text = self._block(block, inner)
+        text = self._block(block, inner, times)
         if called.lower() != name:
             text = re.sub(_SUBCKT.pattern, lambda m: m[0][: -len(m[1])] + called, text,
                           count=1, flags=re.IGNORECASE)  # fmt: skip
@@ -278,12 +311,17 @@ class _Writer:
         return self._vary[name]
 
     def _varied(self, statement: _Statement) -> bool:
-        words = _ASSIGNED.sub("", statement.text).lower().split()
-        first = words[0][:1] if words else ""
-        if first == "m":
-            return any(word in self._kinds for word in words[4:])
-        inner = words[-1] if first == "x" else ""
+        if statement.kind == "m":
+            return self._kind(statement) is not None
+        inner = statement.words[-1].lower() if statement.kind == "x" else ""
         return inner in self._blocks and self._varies(inner)
+
+
+def _placed(match: re.Match[str], folder: Path) -> str:
+    """An `.include` or `.lib` line of a file in `folder` with its path made absolute."""
+    path = Path(match[2] or match[3] or match[4])
+    tail = match[5] if match.re is _LIBRARY else ""
+    return f'{match[1]}"{path if path.is_absolute() else folder / path}"{tail}'
 
 
 def _blocks(text: str, path: Any) -> list[_Block]:
@@ -292,10 +330,14 @@ def _blocks(text: str, path: Any) -> list[_Block]:
     blocks: list[_Block] = []
     at = head
     lines = text.split("\n")
+    control = False
     for number, line in enumerate(lines[:-1] if lines[-1] == "" else lines):
-        if line.startswith("+") and at.statements:
-            at.statements[-1].lines.append(line)
-            continue
+        if line.lstrip().startswith("+") and not control:
+            last = next((each for each in reversed(at.statements) if not each.raw), None)
+            if last is not None:
+                last.lines.append(line)
+                continue
+        control = (control or bool(_CONTROL.match(line))) and not _ENDC.match(line)
         opens = _SUBCKT.match(line) if number else None  # the first line of a deck is its title
         if opens:
             if at is not head:
@@ -304,7 +346,8 @@ def _blocks(text: str, path: Any) -> list[_Block]:
                 raise DesignError([Mistake(text, path, hint=hint)])
             at = _Block(opens[1].lower())
             blocks.append(at)
-        at.statements.append(_Statement([line]))
+        bare = line.strip()
+        at.statements.append(_Statement([line], control or not bare or bare[:1] in "*$;#"))
         if _ENDS.match(line):
             at = head
     return [head, *blocks]

@@ -11,6 +11,7 @@ import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ import jinja2
 
 from m3eda.design.templates import EVERYTHING
 from m3eda.design.ties import at_nominal, conditions_at, values_at
-from m3eda.design.types import NOMINAL, Corner, Design, Sample, Sizing, Testbench, Value
+from m3eda.design.types import Corner, Design, Sample, Sizing, Testbench, Value
 from m3eda.errors import DesignError, Mistake
 from m3eda.simulate.deviations import Deviations
 from m3eda.simulate.files import Contents
@@ -136,7 +137,7 @@ class Renderer:
         return Deck(
             text=text,
             testbench=testbench.name,
-            corner=frame.corner.name,
+            corner=corner.name if frame.varies is None else f"{frame.corner.name} varied",
             vectors=wanted.vectors,
             device_values=wanted.device_values,
             meas=wanted.meas,
@@ -150,22 +151,35 @@ class Renderer:
     def _sampled(
         self, frame: _Frame, sample: Sample, sizing: Sizing, values: Mapping[str, Value]
     ) -> tuple[str, tuple[Path, ...], Skeleton | None, tuple[str, ...]]:
+        values = {**values, **sample.deviations}
         if not self._deviations.sections:
-            drawn = {**sizing, **sample.deviations}
-            return self._made(frame, drawn, {**values, **sample.deviations})
+            return self._made(frame, {**sizing, **sample.deviations}, values)
         # models that draw by themselves do so when a deck is loaded, by its own seed
-        drawn = {**values, **sample.deviations}
-        return *self._rendered(frame, drawn, sample.seed), None, ()
+        return *self._rendered(frame, values, sample.seed), None, ()
 
     def deviations(self, sizing: Sizing) -> tuple[str, ...]:
-        """The names of all that varies, as the decks of `sizing` have it. Raises DesignError."""
+        """The names of all that varies in the decks of `sizing`, whatever its words are.
+
+        Raises DesignError.
+        """
         names: list[str] = []
-        for testbench in self.design.testbenches.values():
-            nominal = replace(self.design.nominal, sample=Sample(0, NOMINAL, {}))
-            frame = self._frame(at_nominal(self.design, testbench), nominal)
-            text, _ = self._rendered(frame, {**frame.conditions, **sizing})
-            names += self._deviations.names(text)
+        for testbench in map(partial(at_nominal, self.design), self.design.testbenches.values()):
+            conditions = conditions_at(self.design, testbench, self.design.nominal)
+            for changed in ({}, *self._words):
+                values = {**conditions, **sizing, **changed}
+                text, _ = self._render(testbench.template, values, self.design.nominal)
+                names += self._deviations.names(text)
         return tuple(dict.fromkeys(names))
+
+    @property
+    def _words(self) -> list[dict[str, Value]]:
+        """Each other choice of each parameter that is a word."""
+        return [
+            {each.name: choice}
+            for each in self.design.free
+            for choice in each.choices
+            if isinstance(choice, str)
+        ]
 
     @property
     def draws_by_itself(self) -> Mapping[str, str]:
@@ -218,8 +232,8 @@ class Renderer:
         varies = None
         if corner.sample is not None:
             varies = tuple(corner.sample.deviations)
-            corner = replace(corner, name=f"{corner.sample.corner} varied", sample=None)
-        key = (testbench.name, corner.name, *testbench.point.values())
+            corner = replace(corner, name=corner.sample.corner, sample=None)
+        key = (testbench.name, corner.name, varies is None, *testbench.point.values())
         frame = self._frames.get(key)
         if (frame is None or frame.testbench != testbench or frame.corner != corner
                 or frame.varies != varies):  # fmt: skip
