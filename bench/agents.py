@@ -66,6 +66,8 @@ class Outcome:
     simulations: int
     cpu: float
     wall: float
+    idle: int = 0
+    """Simulations that decided nothing, where that is counted."""
 
 
 def build(name: str, design: Design, seed: int) -> Agent:
