@@ -51,6 +51,10 @@ class Rates:
     missing: float
     """Share of sizings without one of the measures that specs are on."""
 
+    def short(self) -> str:
+        digits = 0 if self.a_second >= 10.0 else 1
+        return f"{self.a_second:.{digits}f}, {self.failed:.0%}, {self.missing:.0%}"
+
 
 def rates(project: Project, count: int, jobs: int) -> Rates:
     """What `count` random sizings take, after a few that open the sessions."""
@@ -165,7 +169,7 @@ def every(options: argparse.Namespace) -> list[dict[str, Any]]:
                 print(f"{name} in {technology}: {error}", file=sys.stderr)
                 cells.append("?")
                 continue
-            cells.append(f"{found.a_second:.0f}, {found.failed:.0%}, {found.missing:.0%}")
+            cells.append(found.short())
             rows.append({"circuit": name, "technology": technology, **vars(found)})
         print(f"| {' | '.join(cells)} |", flush=True)
     return rows
