@@ -56,7 +56,7 @@ def build_variation(file: DesignFile, problems: Problems) -> Variation | None:
 
 def samples_for(target: float | None) -> int:
     """Samples where nobody says how many: for a yield several times what shows it at best."""
-    return SAMPLES if target is None else max(SAMPLES, math.ceil(15.0 / (1.0 - target)))
+    return SAMPLES if target is None else max(SAMPLES, math.ceil(30.0 / (1.0 - target)))
 
 
 def _has_words(choices: list[Any] | None) -> bool:

@@ -8,6 +8,7 @@ so that the yield shown at the end is that of chips which had no part in it.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
@@ -174,17 +175,21 @@ class ForYield(Exploration):
                 attempt.futile = attempt.tests.verdict(hoped, most, target) != "met"
 
     def _worst(self, sizing: Sizing, drawn: Results) -> dict[str, CornerResult]:
-        """Of each spec the worst failing sample, the worst of all first; `TAKEN` at the most."""
+        """Of all specs together, and of each, the worst failing sample but for half of those that
+        the wanted yield lets fail; `TAKEN` at the most."""
         specs = self._design.specs
         trials = {name: score(0, sizing, {name: each}, specs) for name, each in drawn.items()}
         bad = {name: trial for name, trial in trials.items() if not trial.met}
-        order = sorted(bad, key=lambda name: bad[name].reward)[:1]
+        allowed = int(0.5 * (1.0 - (self._variation.yield_target or 0.0)) * len(trials))
+        shortfalls = [{name: trial.reward for name, trial in bad.items()}]
         for measure in specs:
             margins = {name: trial.margins[measure] for name, trial in bad.items()}
-            failing = {name: m for name, m in margins.items() if not m > 0.0}
-            if failing:
-                order.append(min(failing, key=lambda name: failing[name]))
-        return {name: drawn[name] for name in list(dict.fromkeys(order))[:TAKEN]}
+            shortfalls.append({name: _order(m) for name, m in margins.items() if not m > 0.0})
+        chosen = []
+        for each in filter(None, shortfalls):
+            order = sorted(each, key=each.__getitem__)
+            chosen.append(order[min(allowed, len(order) - 1)])
+        return {name: drawn[name] for name in list(dict.fromkeys(chosen))[:TAKEN]}
 
     def _take(self, names: Sequence[str], sizing: Sizing, wanted: Specs) -> None:
         """Make the samples of these names corners; the inner strategy begins anew with them."""
@@ -195,8 +200,15 @@ class ForYield(Exploration):
         signoff = replace(
             self._design.signoff, corners=(*self._design.signoff.corners, *self._taken)
         )
-        self._inner = self._make(replace(self._design, corners=corners, signoff=signoff))
+        design = replace(self._design, corners=corners, signoff=signoff)
+        # few samples, which move measures by jumps: the agent is told each of them
+        alone = not self._design.signoff.corners
+        self._inner = Exploration(design) if alone else self._make(design)
         self._inner.hear(self._heard, wanted)
+
+
+def _order(margin: float) -> float:
+    return -math.inf if math.isnan(margin) else margin
 
 
 def attempt_confidence(confidence: float, number: int) -> float:
