@@ -8,7 +8,6 @@ so that the yield shown at the end is that of chips which had no part in it.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
@@ -19,7 +18,7 @@ from m3eda.errors import DesignError, Mistake
 from m3eda.pvt.exploration import Exploration, Results, Specs
 from m3eda.pvt.intervals import Sequential, Verdict, percent
 from m3eda.pvt.samples import Samples, is_sample, sample_number, samples_of
-from m3eda.simulate.trial import CornerResult, Trial, score
+from m3eda.simulate.trial import CornerResult, Trial, order, score
 
 AT_ONCE = 16
 """Samples simulated before it is asked whether they are enough."""
@@ -184,11 +183,11 @@ class ForYield(Exploration):
         shortfalls = [{name: trial.reward for name, trial in bad.items()}]
         for measure in specs:
             margins = {name: trial.margins[measure] for name, trial in bad.items()}
-            shortfalls.append({name: _order(m) for name, m in margins.items() if not m > 0.0})
+            shortfalls.append({name: order(m) for name, m in margins.items() if not m > 0.0})
         chosen = []
         for each in filter(None, shortfalls):
-            order = sorted(each, key=each.__getitem__)
-            chosen.append(order[min(allowed, len(order) - 1)])
+            ranked = sorted(each, key=each.__getitem__)
+            chosen.append(ranked[min(allowed, len(ranked) - 1)])
         return {name: drawn[name] for name in list(dict.fromkeys(chosen))[:TAKEN]}
 
     def _take(self, names: Sequence[str], sizing: Sizing, wanted: Specs) -> None:
@@ -205,10 +204,6 @@ class ForYield(Exploration):
         alone = not self._design.signoff.corners
         self._inner = Exploration(design) if alone else self._make(design)
         self._inner.hear(self._heard, wanted)
-
-
-def _order(margin: float) -> float:
-    return -math.inf if math.isnan(margin) else margin
 
 
 def attempt_confidence(confidence: float, number: int) -> float:

@@ -17,7 +17,7 @@ from m3eda.pvt.intervals import Sequential, Verdict, clopper_pearson
 from m3eda.pvt.samples import Samples, sample_name, samples_of
 from m3eda.report.tables import spec_met
 from m3eda.simulate.evaluator import Evaluator
-from m3eda.simulate.trial import CornerResult, Trial, score
+from m3eda.simulate.trial import CornerResult, Trial, order, score
 from m3eda.simulate.types import State
 
 ROUNDING = 1e-12
@@ -224,7 +224,7 @@ def _spread(outcome: Outcome, measure: str, names: Sequence[str], deviations: Fl
     spec, trials = outcome.design.specs[measure], outcome.trials
     values = outcome.values(measure)
     known = np.isfinite(values)
-    worst = min(trials, key=lambda trial: _order(trial.margins.get(measure, math.nan)))
+    worst = min(trials, key=lambda trial: order(trial.margins.get(measure, math.nan)))
     some = values[known]
     mean = float(some.mean()) if some.size else math.nan
     sigma = float(some.std(ddof=1)) if some.size > 1 else math.nan
@@ -251,11 +251,7 @@ def _worst(trial: Trial, spec: Spec) -> float:
         for corner, result in trial.results.items()
         for value in result.values(spec.measure)
     ]
-    return min(found, key=lambda pair: _order(pair[0]))[1]
-
-
-def _order(share: float) -> float:
-    return -math.inf if math.isnan(share) else share
+    return min(found, key=lambda pair: order(pair[0]))[1]
 
 
 def _cpk(mean: float, sigma: float, limits: Limits) -> float:
@@ -280,8 +276,8 @@ def _shares(
     if len(values) < 20 or not names or np.ptp(values) <= ROUNDING * np.abs(values).max():
         return []
     shares = np.maximum(_correlated(deviations, values), _correlated(np.abs(deviations), values))
-    order = np.argsort(-shares)[:most]
-    return [(names[i], float(shares[i])) for i in order if shares[i] > 9.0 / len(values)]
+    largest = np.argsort(-shares)[:most]
+    return [(names[i], float(shares[i])) for i in largest if shares[i] > 9.0 / len(values)]
 
 
 def _correlated(columns: FloatArray, values: FloatArray) -> FloatArray:

@@ -49,7 +49,7 @@ class CornerResult:
 
     def worst(self, measure: str, limits: Limits) -> float:
         """The value with the smallest margin; nan where it does not exist at some point."""
-        return min(self.values(measure), key=lambda value: _order(margin(value, limits)))
+        return min(self.values(measure), key=lambda value: order(margin(value, limits)))
 
 
 @dataclass(frozen=True)
@@ -123,7 +123,7 @@ def score(
             here, holds, short = judged(value)
             good = good and holds and known
             total += weight * (short if short > -1.0 else -1.0)
-            if name not in margins or _order(here) < _order(margins[name]):
+            if name not in margins or order(here) < order(margins[name]):
                 margins[name], worst[name] = here, value
         rewards.append(total)
         held += good
@@ -158,10 +158,10 @@ def _rules(specs: tuple[Spec, ...], corners: tuple[str, ...]) -> Rules:
 def _worst(values: tuple[float, ...], failed: float | None, judged: Judge) -> tuple[float, bool]:
     """Of `values` as they count the one with the smallest margin, and whether all are known."""
     scored = [counted(value, failed) for value in values]
-    worst = min(scored, key=lambda value: _order(judged(value)[0]))
+    worst = min(scored, key=lambda value: order(judged(value)[0]))
     return worst, not any(map(math.isnan, values))
 
 
-def _order(margin: float) -> float:
+def order(margin: float) -> float:
     """A margin as it is compared: one that does not exist is worse than any."""
     return -math.inf if math.isnan(margin) else margin
