@@ -143,7 +143,7 @@ def plan(options: argparse.Namespace) -> list[Task]:
     return [
         Task(method, technology, seed % len(listed(technology).targets), seed, options.budget)
         for technology in options.technologies.split(",")
-        for seed in range(1, options.seeds + 1)
+        for seed in range(options.first_seed, options.first_seed + options.seeds)
         for method in options.methods.split(",")
     ]
 
@@ -152,6 +152,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--methods", default=",".join(METHODS), help="agent/strategy, by comma")
     parser.add_argument("--technologies", default=",".join(TECHNOLOGIES))
+    parser.add_argument("--first-seed", type=int, default=1)
     parser.add_argument("--seeds", type=int, default=20)
     parser.add_argument("--budget", type=int, default=500, help="sizings")
     parser.add_argument("--processes", type=int, default=1)

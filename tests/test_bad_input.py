@@ -178,6 +178,19 @@ MISTAKES = {
         "2:9: design: the tag tag:yaml.org,2002:python/object:os.system is not used here "
         "(write plain values)",
     ),
+    "limits of a corner that exclude each other": (
+        "specs:\n  f3db: {target: 10k, tolerance: 200}",
+        "corners: [{name: ss, temp: 125}]\nspecs:\n"
+        "  f3db: {min: 10k, corners: {ss: {min: 8k, max: 5k}}}",
+        "12:40: specs.f3db.corners.ss.min: no value can meet the limits at 'ss': at least 8 kHz "
+        "and at most 5 kHz",
+    ),
+    "a limit of a corner that excludes the spec's": (
+        "specs:\n  f3db: {target: 10k, tolerance: 200}",
+        "corners: [{name: ss, temp: 125}]\nspecs:\n  f3db: {min: 10k, corners: {ss: {max: 5k}}}",
+        "12:40: specs.f3db.corners.ss.max: no value can meet the limits at 'ss': at least 10 kHz "
+        "and at most 5 kHz",
+    ),
 }
 
 

@@ -139,8 +139,8 @@ def test_a_measure_of_one_testbench_cannot_use_one_of_another(tmp_path):
         ("gain: {mn: 3}", "12:10: specs.gain.mn: is not a known key (did you mean min?)"),
         ("gain: {min: 3, corners: {ss: {min: 2}}}", "12:28: specs.gain.corners.ss: no corner or "
          "process is called 'ss' (give it under corners)"),
-        ("gain: {min: 3, corners: {nominal: {max: 2}}}", "12:37: specs.gain.corners.nominal.min: "
-         "no value can meet the limits: at least 3 V/V and at most 2 V/V"),
+        ("gain: {min: 3, corners: {nominal: {max: 2}}}", "12:43: specs.gain.corners.nominal.max: "
+         "no value can meet the limits at 'nominal': at least 3 V/V and at most 2 V/V"),
         ("gain: {min: 3, corners: {nominal: {min: 2 V}}}", "12:43: specs.gain.corners.nominal.min: "
          "is in V, but gain is in V/V"),
     ],

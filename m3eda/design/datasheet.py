@@ -246,10 +246,13 @@ class Specs:
         else:
             low, high = bounds(limits)
             if low > high:
-                word = "min" if limits.minimum is not None else "target"
+                words = ("min", "target", "max", "tolerance")
+                # at a corner some are the spec's own
+                written = [w for w in words if self.problems.document.at((*path, w)) is not None]
                 low_text, high_text = format_engineering(low, unit), format_engineering(high, unit)
-                self.problems.add((*path, word), "no value can meet the limits: at least "
-                                  f"{low_text} and at most {high_text}")  # fmt: skip
+                at = f" at '{path[-1]}'" if "corners" in path else ""
+                text = f"no value can meet the limits{at}: at least {low_text} and at most "
+                self.problems.add((*path, written[0]), text + high_text)
 
 
 def _value(number: Number | None) -> float | None:
