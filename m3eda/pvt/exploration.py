@@ -8,15 +8,14 @@ of them calls a sizing good that was not simulated at every corner that the desi
 from __future__ import annotations
 
 import math
-from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 
 from m3eda.design.scoring import margin
 from m3eda.design.types import NOMINAL, Corner, Design, Sizing, Spec
-from m3eda.pvt.shifts import DrawnIn, Shifts, value_of
+from m3eda.pvt.shifts import Shifts, value_of
 from m3eda.simulate.trial import CornerResult, Trial, score
 
 Results = Mapping[str, CornerResult]
@@ -41,14 +40,9 @@ class Exploration:
         """The corners of `active`."""
         return [self.corners[name] for name in self.active]
 
-    def specs(self, wanted: Specs) -> Specs:
-        """What the agent is to reach at the active corners, where a sizing must reach `wanted`."""
-        return wanted
-
     def seen(self, design: Design) -> Design:
         """What the agent is to size, where `design` is to hold at every corner."""
-        specs = self.specs(design.specs)
-        return design if specs is design.specs else replace(design, specs=specs)
+        return design
 
     def more(self, sizing: Sizing, results: Results, wanted: Specs) -> list[Corner]:
         """Where to simulate `sizing` besides, having seen `results`; empty where nowhere."""
@@ -59,7 +53,7 @@ class Exploration:
         return {name: results[name] for name in self.corners if name in results}
 
     def hear(self, trials: Sequence[Trial], wanted: Specs) -> bool:
-        """Hear whole trials; True where `active` or `specs` is another now."""
+        """Hear whole trials; True where the agent is to hear all trials anew."""
         return False
 
     def heard(self, sizing: Sizing, results: Results, wanted: Specs) -> Results:
@@ -96,11 +90,12 @@ class Progressive(Exploration):
         return self.active != before
 
     def _take_worst(self, trial: Trial, wanted: Specs) -> None:
-        rewards = rewards_of(trial, wanted)
-        if not score(0, trial.sizing, trial.results, wanted).met:
-            worst = min(rewards, key=lambda name: rewards[name])
-            if worst not in self.active:
-                self.active = (*self.active, worst)
+        """Take up the corner at which a sizing that is good at the active ones fails worst."""
+        results = self.kept(trial.results)
+        near = {name: results[name] for name in self.active if name in results}
+        good = bool(near) and score(0, trial.sizing, near, wanted).met
+        if good and not score(0, trial.sizing, results, wanted).met:
+            self.active = (*self.active, worst_of(trial.sizing, results, wanted))
 
 
 class ProgressiveRandom(Progressive):
@@ -126,175 +121,93 @@ class ProgressiveHardest(Progressive):
         if self._chosen or not trials:
             return super().hear(trials, wanted)
         self._chosen = True
-        rewards = rewards_of(trials[0], wanted)
-        self.active = (min(rewards, key=lambda name: rewards[name]),)
+        results = self.kept(trials[0].results)
+        self.active = (worst_of(trials[0].sizing, results, wanted),)
         super().hear(trials[1:], wanted)
         return True
 
 
-class Auto(Exploration):
-    """`auto`: the agent sizes at the hardest corner, for limits that leave room for the others.
+class Auto(Progressive):
+    """`auto`: the hardest corners alone, and the others where a sizing holds, the doubtful first.
 
-    The first promising sizing is simulated at every corner; where it does worst the search goes on.
-    How far measures move from corner to corner is learnt from that and from each later look: it
-    says by how much limits are drawn in, and what other sizings would give at corners that they
-    were not simulated at. One that is expected to be better at its worst corner than any other is
+    The agent sizes at the nominal corner. The first sizing that is good there is simulated at every
+    corner; where it does worst the search goes on. A sizing that is good at the active corners is
     looked at: simulated where each spec is expected to be worst, and while all hold at the other
-    corners, the worst first. A corner that fails again and again where it should not is simulated
-    with each sizing.
+    corners, the worst first. Where it fails worst is simulated with each sizing from then on.
+
+    Each look tells how far measures move from corner to corner. That gives the order, and what the
+    agent hears of sizings that were simulated before a corner was active.
     """
 
-    TELLING = -0.7
-    """Reward at the worst corner below which a look tells nothing of how measures move: what a
-    circuit does that is far from working is not what one does that works."""
-    widens = True
-    PATIENCE = 2
-    """Surprises at a corner until it is simulated with each sizing."""
-
     def __init__(self, design: Design) -> None:
-        super().__init__(design)
-        self.active = (NOMINAL,)
         self._chunk = max(design.agent.batch, 1)
         self._shifts = Shifts(design)
-        self._begun = False
-        """True from the first look on."""
-        self._surprises: Counter[str] = Counter()
-        self._state: tuple[int, Specs, _Aim] | None = None
+        super().__init__(design)
 
-    def specs(self, wanted: Specs) -> Specs:
-        if not self._shifts.looks:
-            return wanted
-        drawn = self._aim(wanted).drawn
-        own = self.active[1:]
-        return {
-            name: replace(
-                spec, limits=drawn[name].limits, corners={each: spec.at(each) for each in own}
-            )
-            for name, spec in wanted.items()
-        }
+    def _first(self, design: Design) -> str:
+        return NOMINAL
 
     def seen(self, design: Design) -> Design:
         """The design as it stands at the first active corner, which is the agent's nominal one."""
-        found, corner = super().seen(design), self.corners[self.active[0]]
+        corner = self.corners[self.active[0]]
         if corner.name == NOMINAL:
-            return found
-        technology = found.technology
+            return design
+        technology = design.technology
         if technology is not None and corner.process:
             technology = replace(technology, nominal=corner.process)
-        conditions = {**found.conditions, **corner.conditions}
-        return replace(found, conditions=conditions, technology=technology)
+        conditions = {**design.conditions, **corner.conditions}
+        return replace(design, conditions=conditions, technology=technology)
 
     def more(self, sizing: Sizing, results: Results, wanted: Specs) -> list[Corner]:
-        missing = self._missing(results)
-        if not self._shifts.looks:
-            return missing if score(0, sizing, results, wanted).met else []
+        missing = super().more(sizing, results, wanted)
+        if not missing or not self._shifts.looks:
+            return missing
         whole = self._believed(sizing, results, wanted)
-        expected = score(0, sizing, whole, wanted)
-        if not (expected.met or expected.reward > self._aim(wanted).reward):
-            return []
+        least = {
+            name: min((_margin(whole, spec, name) for spec in wanted.values()), default=0.0)
+            for name in whole
+        }
+        missing.sort(key=lambda corner: least.get(corner.name, -math.inf))
         if set(results) <= set(self.active):
             worst = {
                 min(whole, key=lambda name: _margin(whole, spec, name)) for spec in wanted.values()
             }
             if first := [corner for corner in missing if corner.name in worst]:
                 return first
-        if not score(0, sizing, results, wanted).met:
-            return []
-        least = {
-            corner.name: min((_margin(whole, s, corner.name) for s in wanted.values()), default=0.0)
-            for corner in missing
-        }
-        missing.sort(key=lambda corner: least[corner.name])
         return missing[: self._chunk]
 
     def hear(self, trials: Sequence[Trial], wanted: Specs) -> bool:
         before = len(self._shifts.looks), self.active
         for trial in trials:
-            if len(trial.results) > len(self.active):
+            if len(self.kept(trial.results)) > len(self.active):
                 self._look(trial, wanted)
         return before != (len(self._shifts.looks), self.active)
 
-    def heard(self, sizing: Sizing, results: Results, wanted: Specs) -> Results:
-        if not self._shifts.looks:
-            return super().heard(sizing, results, wanted)
-        ordered = self._ordered(results)
-        drawn, first = self._aim(wanted).drawn, next(iter(ordered.values()))
-        found = {name: dict(first.measures) for name in self.active}
-        for name, spec in wanted.items():
-            values = self._shifts.values(sizing, ordered, spec)
-            lost = any(np.isnan(values[self._shifts.corners.index(each)]) for each in ordered)
-            for corner in self.active[1:]:
-                found[corner][spec.measure] = float(values[self._shifts.corners.index(corner)])
-            value = math.nan if lost else drawn[name].value(values)
-            found[self.active[0]][spec.measure] = value
-        return {name: replace(first, measures=each, swept={}) for name, each in found.items()}
-
     def _look(self, trial: Trial, wanted: Specs) -> None:
-        """Hear of a sizing that was simulated at more corners than the active ones."""
-        rewards = rewards_of(trial, wanted)
-        worst = min(rewards, key=lambda name: rewards[name])
-        near = {name: trial.results[name] for name in self.active if name in trial.results}
-        hoped = False
-        if near and self._shifts.looks:
-            told = self.heard(trial.sizing, near, wanted)
-            hoped = score(0, trial.sizing, told, self.specs(wanted)).met
-        good = score(0, trial.sizing, trial.results, wanted).met
-        telling = good or rewards[worst] >= self.TELLING
-        if not self._begun:
-            self._begun, self.active = True, (worst,)
-        elif not telling and not self._shifts.looks and worst not in self.active:
-            self.active = (*self.active, worst)
-        if telling:
-            self._shifts.add(trial.sizing, trial.results)
-        if hoped and not good:
-            self._surprises[worst] += 1
-            if self._surprises[worst] >= self.PATIENCE and worst not in self.active:
-                self.active = (*self.active, worst)
-                self._state = None
+        """Hear of a sizing that was simulated at several corners."""
+        if not self._shifts.looks:
+            self.active = (worst_of(trial.sizing, self.kept(trial.results), wanted),)
+        self._shifts.add(trial.sizing, trial.results)
+        self._take_worst(trial, wanted)
 
-    def _ordered(self, results: Results) -> Results:
-        """`results`, those at the active corners first."""
-        first = [name for name in self.active if name in results]
-        return {name: results[name] for name in dict.fromkeys([*first, *results])}
+    def heard(self, sizing: Sizing, results: Results, wanted: Specs) -> Results:
+        """Results at the active corners, as simulated, else as believed where that is known."""
+        results = self.kept(results)
+        if results and self._shifts.looks:
+            results = self._believed(sizing, results, wanted)
+        return {name: results[name] for name in self.active if name in results}
 
     def _believed(self, sizing: Sizing, results: Results, wanted: Specs) -> dict[str, CornerResult]:
-        """What every corner gives: as simulated, else as believed."""
-        ordered = self._ordered(results)
+        """What every corner gives: as simulated, else as believed where each measure is known."""
+        first = [name for name in self.active if name in results]
+        ordered = {name: results[name] for name in dict.fromkeys([*first, *results])}
         values = {name: self._shifts.values(sizing, ordered, s) for name, s in wanted.items()}
         found = dict(results)
         for place, corner in enumerate(self._shifts.corners):
-            if corner not in results:
-                found[corner] = CornerResult({n: float(values[n][place]) for n in wanted})
+            measures = {name: float(values[name][place]) for name in wanted}
+            if corner not in results and not any(map(math.isnan, measures.values())):
+                found[corner] = CornerResult(measures)
         return found
-
-    def _aim(self, wanted: Specs) -> _Aim:
-        """What is to be bettered; made anew after each look, and for other specs."""
-        count = len(self._shifts.looks)
-        if self._state is None or self._state[0] != count or self._state[1] != wanted:
-            rewards = [
-                score(0, each.sizing, self._believed(each.sizing, each.results, wanted),
-                      wanted).reward
-                for each in self._shifts.looks
-            ]  # fmt: skip
-            best = int(np.argmax(rewards))
-            place, first = self._shifts.looks[best].sizing, self.active[0]
-            others = [name for name in self.corners if name not in self.active]
-            drawn = {
-                name: self._shifts.drawn_in(place, spec, first, others)
-                for name, spec in wanted.items()
-            }
-            self._state = count, wanted, _Aim(rewards[best], drawn)
-        return self._state[2]
-
-
-@dataclass(frozen=True)
-class _Aim:
-    """The best of the sizings looked at."""
-
-    reward: float
-    """At its worst corner."""
-    drawn: Mapping[str, DrawnIn]
-    """Each spec as limits at the first active corner, for sizings like it."""
 
 
 def _margin(results: Results, spec: Spec, corner: str) -> float:
@@ -303,12 +216,12 @@ def _margin(results: Results, spec: Spec, corner: str) -> float:
     return -math.inf if math.isnan(found) else found
 
 
-def rewards_of(trial: Trial, specs: Specs) -> dict[str, float]:
-    """The reward at each corner that `trial` was simulated at."""
-    return {
-        name: score(0, trial.sizing, {name: result}, specs).reward
-        for name, result in trial.results.items()
+def worst_of(sizing: Sizing, results: Results, specs: Specs) -> str:
+    """The corner at which a sizing does worst."""
+    rewards = {
+        name: score(0, sizing, {name: result}, specs).reward for name, result in results.items()
     }
+    return min(rewards, key=rewards.__getitem__)
 
 
 EXPLORATIONS = {

@@ -73,9 +73,6 @@ class ForYield(Exploration):
     def at(self) -> list[Corner]:
         return self._inner.at
 
-    def specs(self, wanted: Specs) -> Specs:
-        return self._inner.specs(wanted)
-
     def seen(self, design: Design) -> Design:
         return self._inner.seen(design)
 

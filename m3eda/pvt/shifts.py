@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
 
-from m3eda.design.scoring import bounds, counted
+from m3eda.design.scoring import counted
 from m3eda.design.space import FloatArray, Space
-from m3eda.design.types import Design, Limits, Sizing, Spec
+from m3eda.design.types import Design, Sizing, Spec
 from m3eda.simulate.trial import CornerResult
 
 NEAR = 1e-4
@@ -58,14 +57,6 @@ class Shifts:
                 found[place] = value_of(results[name], spec, name)
         return found
 
-    def drawn_in(self, sizing: Sizing, spec: Spec, corner: str, others: Collection[str]) -> DrawnIn:
-        """`spec` at `others` as limits at `corner`, by the moves around `sizing`."""
-        table, place = self._table(spec), self.corners.index(corner)
-        chosen = np.array([name == corner or name in others for name in self.corners])
-        moves = np.where(chosen, table.mean(self._weights(sizing), place), np.nan)
-        moves[place] = 0.0  # also where no look has a value there
-        return DrawnIn(table, moves, spec.at(corner))
-
     def _weights(self, sizing: Sizing) -> FloatArray:
         """Of each look, shape (looks,)."""
         gaps = np.array(self._points).reshape(len(self._points), -1) - self._space.unit(sizing)
@@ -85,92 +76,39 @@ class Shifts:
                     for look in self.looks
                 ]
             ).reshape(len(self.looks), len(self.corners))
-            sides = np.array([bounds(each) for each in limits]).T
-            self._tables[key] = _Table.of(values, sides)
+            self._tables[key] = _Table.of(values)
         return self._tables[key]
 
 
 @dataclass(frozen=True)
 class _Table:
-    """One spec: its limits, and how its measure has moved."""
+    """How one measure has moved."""
 
     log: bool
-    """True where limits and values are logarithms."""
-    low: FloatArray
-    """Shape (corners,)."""
-    high: FloatArray
+    """True where values are logarithms."""
     values: FloatArray
     """Shape (looks, corners); nan where a look does not tell."""
 
     @classmethod
-    def of(cls, values: FloatArray, limits: FloatArray) -> _Table:
-        every = np.concatenate([values.ravel(), limits.ravel()])
-        log = bool(np.all(every[np.isfinite(every)] > 0.0))
-        with np.errstate(invalid="ignore", divide="ignore"):
-            if log:
-                values, limits = np.log(values), np.log(np.where(limits < 0.0, 0.0, limits))
-            return cls(log, limits[0], limits[1], values)
+    def of(cls, values: FloatArray) -> _Table:
+        log = not np.any(values <= 0.0)
+        return cls(log, np.log(values) if log else values)
 
     def mean(self, weights: FloatArray, first: int) -> FloatArray:
         """The move from corner number `first` to each, shape (corners,), by looks of `weights`,
         shape (looks,); nan where none tells."""
-        moves = self.values - self.values[:, first : first + 1]
-        known = ~np.isnan(moves)
-        shares = np.where(known, weights[:, None], 0.0)
         with np.errstate(invalid="ignore", divide="ignore"):
+            moves = self.values - self.values[:, first : first + 1]
+            known = ~np.isnan(moves)
+            shares = np.where(known, weights[:, None], 0.0)
             found: FloatArray = (shares * np.where(known, moves, 0.0)).sum(axis=0)
             return np.asarray(found / shares.sum(axis=0))
 
     def moved(self, weights: FloatArray, first: int, here: float) -> FloatArray:
         """`here`, at corner number `first`, moved to each, shape (corners,), SI units."""
-        return self.back(self.scaled(np.array([here])) + self.mean(weights, first))
-
-    def scaled(self, values: FloatArray) -> FloatArray:
-        """Values on the scale of the limits. Where that is logarithmic, one that is not positive
-        lies below all."""
-        return np.log(np.maximum(values, TINY)) if self.log else np.asarray(values, dtype=float)
-
-    def back(self, scaled: FloatArray) -> FloatArray:
-        return np.exp(scaled) if self.log else scaled
-
-
-class DrawnIn:
-    """A spec at several corners, as limits at one.
-
-    A measure is taken to move as it did at one place. A sizing elsewhere has the value that meets
-    these limits, or misses them, by as much as its worst corner does those there.
-    """
-
-    def __init__(self, table: _Table, moves: FloatArray, own: Limits) -> None:
-        self._table = table
-        self._low, self._high = table.low - moves, table.high - moves
-        """What each corner asks of the value at the one, shape (corners,); nan where not known."""
-        self._moves = moves
-        self._floor = float(np.nanmax(self._low))
-        self._ceiling = float(np.nanmin(self._high))
-        if self._floor > self._ceiling:  # no value at this place meets all: leave the limits
-            low, high = bounds(own)
-            self._floor, self._ceiling = (
-                float(table.scaled(np.array([end]))[0]) if math.isfinite(end) else end
-                for end in (low, high)
-            )
-
-    @property
-    def limits(self) -> Limits:
-        low, high = self._table.back(np.array([self._floor, self._ceiling]))
-        return Limits(
-            float(low) if math.isfinite(self._floor) else None,
-            float(high) if math.isfinite(self._ceiling) else None,
-        )
-
-    def value(self, values: FloatArray) -> float:
-        """What a sizing with `values` at the corners, shape (corners,), counts as."""
-        there = self._table.scaled(values) - self._moves
-        with np.errstate(invalid="ignore"):
-            above = np.nanmin(np.append(there - self._low, math.inf))
-            below = np.nanmin(np.append(self._high - there, math.inf))
-        place = self._floor + above if above <= below else self._ceiling - below
-        return float(self._table.back(np.array([place]))[0])
+        moves = self.mean(weights, first)
+        # where all looks are positive, what is not lies below them all
+        return np.asarray(np.maximum(here, TINY) * np.exp(moves) if self.log else here + moves)
 
 
 def value_of(result: CornerResult, spec: Spec, corner: str) -> float:
