@@ -7,16 +7,16 @@ replaying: the agent is asked again, and what the ledger holds is answered from 
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from enum import Enum
+from functools import reduce
 
-from m3eda.agents.guard import allowed, foretold, remark, retargeted
+from m3eda.agents.earlier import anew, belongs, key_of
+from m3eda.agents.guard import foretold, remark, retargeted
 from m3eda.agents.types import Agent
 from m3eda.design.space import Space
-from m3eda.design.ties import complete
 from m3eda.design.types import Design, Sizing
 from m3eda.ledger import Ledger, StoredTrial
 from m3eda.objective.demand import Demand
@@ -26,7 +26,7 @@ from m3eda.pvt.choice import make_exploration
 from m3eda.pvt.exploration import Results, Specs
 from m3eda.simulate.evaluator import Evaluator
 from m3eda.simulate.failures import SystematicFailure, all_alike
-from m3eda.simulate.trial import CornerResult, Trial, score
+from m3eda.simulate.trial import CornerResult, Trial, better_of, score
 
 REPEATS_ALLOWED = 100
 """Known points an agent may ask for in a row before the run ends."""
@@ -81,7 +81,7 @@ class Run:
     trials: list[Trial] = field(default_factory=list)
     """Every trial of this segment, in order."""
     replayed: int = 0
-    """Trials answered from the ledger."""
+    """Trials answered from the ledger, and the last look at a sizing of before."""
     samples: int = 0
     """Monte Carlo samples that were asked for."""
     note: Callable[[str], object] = lambda line: None
@@ -117,10 +117,9 @@ def size(run: Run) -> Generator[Trial, Command | None, End]:
         recalled = []
         if not sizings:
             state.check_systematic(len(run.trials))
-            return ending or End.EXHAUSTED
         told: list[Trial] = []
         commands: list[Command] = []
-        for trial in state.trials_of(sizings):
+        for trial in state.trials_of(sizings) if sizings else state.last_look():
             told.append(trial)
             command = yield trial
             if command is not None:
@@ -133,6 +132,8 @@ def size(run: Run) -> Generator[Trial, Command | None, End]:
         if changes:
             agent = state.changed(changes[-1])
             continue
+        if not sizings:
+            return ending or End.EXHAUSTED
         if state.objective or not told[-1].met:  # else nothing is asked any more
             with run.evaluator.spent.time("agent"):
                 agent = state.told(agent, told)
@@ -199,7 +200,7 @@ class _Progress:
         return replace(self.run.design, specs=specs)
 
     def _explore(self, trials: Sequence[StoredTrial]) -> None:
-        inside = [t for t in trials if _inside(self.run.design, t.sizing)]
+        inside = [t for t in trials if belongs(self.run.design, t.sizing)]
         self._exploration.hear([self._scored(0, t.sizing, t.results) for t in inside], self._specs)
 
     def _scored(self, number: int, sizing: Sizing, results: Results) -> Trial:
@@ -211,7 +212,7 @@ class _Progress:
         """Every trial of before, prior ones included, scored as the agent is to see it."""
         run = self.run
         earlier = [*run.prior, *(StoredTrial(t.number, t.sizing, t.results) for t in run.trials)]
-        inside = [stored for stored in earlier if _inside(run.design, stored.sizing)]
+        inside = [stored for stored in earlier if belongs(run.design, stored.sizing)]
         return self._to_tell(replace(trial, number=number) for number, trial in enumerate(inside))
 
     def _to_tell(self, trials: Iterable[Trial | StoredTrial]) -> list[Trial]:
@@ -230,7 +231,7 @@ class _Progress:
         prior = [
             self._scored(number, stored.sizing, stored.results)
             for number, stored in enumerate(run.prior)
-            if _inside(run.design, stored.sizing)
+            if belongs(run.design, stored.sizing)
         ]
         good = Front(run.design.objective, prior).trials or [t for t in prior if t.met][:1]
         most = max((run.first_budget or run.design.agent.budget) // 2, 1)
@@ -244,7 +245,7 @@ class _Progress:
         sizings: list[Sizing] = []
         while (stored := self._stored.get(len(sizings))) is not None:
             sizings.append({name: stored.sizing[name] for name in names})
-            distinct.add(_key(stored.sizing))
+            distinct.add(key_of(stored.sizing))
             good = self._scored(0, stored.sizing, stored.results).met
             if (good and not self.objective) or len(distinct) >= run.design.agent.budget:
                 return sizings
@@ -256,7 +257,7 @@ class _Progress:
         if design is not run.design:
             run.design = design
             run.evaluator = run.evaluator.for_design(design)
-            run.trials[:] = [_anew(trial, design) for trial in run.trials]
+            run.trials[:] = [anew(trial, design) for trial in run.trials]
             self._looked = 0
             self._demand = run.make_demand(design)
             self._exploration = make_exploration(design, self._varying)
@@ -285,12 +286,16 @@ class _Progress:
             return End.SPECS_MET
         if len(self._seen) >= run.design.agent.budget:
             return End.BUDGET
-        seconds = run.design.agent.seconds
-        if seconds is not None and run.clock() - self._started >= seconds:
+        if self._late:
             return End.TIME
         if self._repeats >= REPEATS_ALLOWED:
             return End.EXHAUSTED
         return None
+
+    @property
+    def _late(self) -> bool:
+        seconds = self.run.design.agent.seconds
+        return seconds is not None and self.run.clock() - self._started >= seconds
 
     def _met(self) -> bool:
         """True where a trial meets every spec; each is looked at once."""
@@ -306,7 +311,7 @@ class _Progress:
         chosen: list[Sizing] = []
         fresh: set[tuple[object, ...]] = set()
         for sizing in map(self.run.evaluator.complete, sizings):
-            key = _key(sizing)
+            key = key_of(sizing)
             if key not in self._seen and key not in fresh:
                 if len(fresh) == left:
                     break
@@ -329,6 +334,24 @@ class _Progress:
         finally:
             fresh.close()
 
+    def last_look(self) -> Generator[Trial, None, None]:
+        """The best sizing at every corner, where none was good and it lacks some; not where the
+        time is spent. A trial that the ledger holds for a larger budget is not overwritten."""
+        run, number = self.run, len(self.run.trials)
+        best = reduce(better_of, run.trials) if run.trials else None
+        required = run.design.required
+        if self._late or best is None or best.met:
+            return
+        if all(corner.name in best.results for corner in required):
+            return
+        results = self._recall(number, best.sizing)
+        if results is None:
+            [results] = run.evaluator.evaluate([best.sizing], required, once=True)
+        known = number in self._stored
+        trial = self._finish(best.sizing, results, known)
+        run.replayed += not known
+        yield trial
+
     def _explored(
         self, sizings: Sequence[Sizing], found: Sequence[dict[str, CornerResult]]
     ) -> Generator[dict[str, CornerResult], None, None]:
@@ -346,7 +369,7 @@ class _Progress:
 
     def _recall(self, number: int, sizing: Sizing) -> Mapping[str, CornerResult] | None:
         stored = self._stored.get(number)
-        return stored.results if stored and _key(stored.sizing) == _key(sizing) else None
+        return stored.results if stored and key_of(stored.sizing) == key_of(sizing) else None
 
     def _finish(self, sizing: Sizing, results: Mapping[str, CornerResult], replayed: bool) -> Trial:
         run = self.run
@@ -359,7 +382,7 @@ class _Progress:
         elif run.ledger is not None:
             with run.evaluator.spent.time("storing"):
                 run.ledger.add_trial(run.segment, StoredTrial(trial.number, sizing, results))
-        key = _key(sizing)
+        key = key_of(sizing)
         self._repeats = self._repeats + 1 if key in self._seen else 0
         self._seen.add(key)
         self.check_systematic(self.run.design.failures.stop_after_same_error)
@@ -375,22 +398,3 @@ class _Progress:
             return
         if all_alike(trials):
             raise SystematicFailure(trials)
-
-
-def _key(sizing: Sizing) -> tuple[object, ...]:
-    return tuple(sorted(sizing.items()))
-
-
-def _anew(trial: Trial, design: Design) -> Trial:
-    """`trial` scored by a changed `design`; behind all others where it is no sizing of it."""
-    scored = score(trial.number, trial.sizing, trial.results, design.specs, design.required)
-    if _inside(design, trial.sizing):
-        whole = complete(design, trial.sizing)
-        if _key(whole) == _key(trial.sizing):
-            return scored
-    return replace(scored, met=False, reward=-math.inf)
-
-
-def _inside(design: Design, sizing: Sizing) -> bool:
-    """True where every free value of `sizing` is one that the design's space has."""
-    return all(allowed(parameter, sizing.get(parameter.name)) for parameter in design.free)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 import signal
 from contextlib import closing
 from dataclasses import replace
@@ -18,10 +19,11 @@ from m3eda.design.types import NOMINAL, STRATEGIES, Limits, Objective, Signoff, 
 from m3eda.errors import DesignError
 from m3eda.flow import Project
 from m3eda.ledger import Ledger
-from m3eda.loop import Run, size
+from m3eda.loop import End, Run, Stop, size
 from m3eda.pvt.choice import make_exploration
 from m3eda.pvt.exploration import EXPLORATIONS
 from m3eda.pvt.shifts import Shifts
+from m3eda.report.summary import best_of
 from m3eda.simulate.trial import CornerResult, score
 from tests.helpers import changed, m3eda, only_line, started
 from tests.learning_samples import write_filter
@@ -276,10 +278,71 @@ def every_result(run):
         ]
 
 
+def hopeless(folder):
+    path = many_loads(folder)
+    changed(folder, "f3db: {min: 25k}", "f3db: {min: 10meg}")
+    return path
+
+
+@pytest.mark.parametrize("strategy", STRATEGIES)
+def test_a_run_that_meets_nothing_ends_with_its_best_sizing_at_every_corner(tmp_path, strategy):
+    design, found = sized(hopeless(tmp_path), strategy, budget=10)
+    last = found[-1]
+    assert not last.met
+    assert list(last.results) == [corner.name for corner in design.required]
+    assert len({tuple(sorted(trial.sizing.items())) for trial in found}) == 10
+    if strategy == "brute-force":
+        assert len(found) == 10
+    else:
+        before = best_of(found[:-1])
+        assert last.sizing == before.sizing
+        assert len(before.results) < 12
+        assert best_of(found) is last
+
+
+@pytest.mark.parametrize("end", [End.STOPPED, End.TIME])
+def test_what_the_user_ends_is_not_simulated_any_further(tmp_path, end):
+    project = Project.load(hopeless(tmp_path), corners=("all",), batch=1, budget=5)
+    design = replace(project.design, agent=replace(project.design.agent, seconds=1.0))
+    now = [0.0]
+    with closing(project.evaluator()) as evaluator:
+        run = Run(design, evaluator, project.agent, clock=lambda: now[0])
+        trials = size(run)
+        for _ in range(5):
+            assert len(next(trials).results) == 1
+        now[0] = 2.0 * (end is End.TIME)
+        with pytest.raises(StopIteration) as stop:
+            trials.send(Stop() if end is End.STOPPED else None)
+    # the budget is spent as well
+    assert stop.value.value is (End.STOPPED if end is End.STOPPED else End.BUDGET)
+    assert len(run.trials) == 5
+
+
+def test_the_last_look_is_no_sizing_of_the_budget(tmp_path):
+    command = ("size", hopeless(tmp_path).name, "--corner", "all", "--batch", 1)
+
+    def counts(budget, folder="run"):
+        done = m3eda(*command, "--run-dir", folder, "--budget", budget, cwd=tmp_path)
+        assert done.returncode == 1, done.stderr
+        assert "at 12 of 12 corners" in done.stdout
+        found = re.search(r"(\d+) sizings, .* simulated in all(?: \((\d+) new\))?", done.stdout)
+        return int(found[1]), int(found[2] or found[1])
+
+    assert counts(6) == (6, 6)
+    assert counts(6) == (6, 0)
+    # a larger budget goes on with the same trials, a smaller one leaves them as they are
+    assert counts(9) == (9, 3)
+    whole = every_result(tmp_path / "run")
+    assert counts(6) == (6, 0)
+    assert every_result(tmp_path / "run") == whole
+    assert counts(9) == (9, 0)
+    assert counts(9, "straight") == (9, 9)
+    assert every_result(tmp_path / "straight") == whole
+
+
 @pytest.mark.parametrize("strategy", ["auto", "progressive-hardest"])
 def test_an_interrupted_run_goes_on_as_it_would_have(tmp_path, strategy):
-    path = many_loads(tmp_path)
-    changed(tmp_path, "f3db: {min: 25k}", "f3db: {min: 10meg}")
+    path = hopeless(tmp_path)
     command = ("size", path.name, "--corner", "all", "--strategy", strategy, "--budget", 40,
                "--stream")  # fmt: skip
     whole = m3eda(*command, "--run-dir", "whole", cwd=tmp_path)

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import math
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from m3eda.design.types import Design, Objective
 from m3eda.objective.front import Front
 from m3eda.simulate.spent import Spent
-from m3eda.simulate.trial import Trial
+from m3eda.simulate.trial import Trial, better_of, looked_again
 from m3eda.simulate.types import State
 
 if TYPE_CHECKING:
@@ -19,28 +18,9 @@ if TYPE_CHECKING:
 
 _NO_OBJECTIVE = Objective()
 
-Rank = tuple[Any, ...]
-
-
-def rank(trial: Trial) -> Rank:
-    """A key that grows with how good a trial is; no two trials of a run have the same.
-
-    Trials that meet every spec come first, then those that hold at more corners, then the reward,
-    the worst margin, and the lower number.
-    """
-    margins = [-math.inf if math.isnan(m) else m for m in trial.margins.values()]
-    return (
-        trial.met,
-        trial.held,
-        trial.reward,
-        min(margins, default=0.0),
-        trial.state is State.COMPLETE,
-        -trial.number,
-    )
-
 
 def best_of(trials: Iterable[Trial], objective: Objective = _NO_OBJECTIVE) -> Trial | None:
-    """The trial to hand over: the knee of the front, else the best by `rank`; None without any."""
+    """The trial to hand over: the knee of the front, else the best one; None without any."""
     tally = Tally(objective)
     for trial in trials:
         tally.add(trial)
@@ -72,7 +52,8 @@ class Tally:
 
     def add(self, trial: Trial, *, replayed: bool = False) -> bool:
         """Count `trial`; True where it is the best so far."""
-        self.trials += 1
+        # the best sizing at corners that it was not simulated at is no further sizing
+        self.trials += self.best is None or not looked_again(self.best, trial)
         self.replayed += replayed
         self.runs += sum(result.runs for result in trial.results.values())
         self.corners += len(trial.results)
@@ -84,8 +65,8 @@ class Tally:
         if self.front.add(trial):
             self.first = self.first or trial
             self.best = self.front.knee()
-        elif not len(self.front) and (before is None or rank(trial) > rank(before)):
-            self.best = trial
+        elif not len(self.front):
+            self.best = trial if before is None else better_of(before, trial)
         return self.best is not before
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 from m3eda.design.scoring import Judge, counted, judge, margin
 from m3eda.design.types import NOMINAL, Corner, Limits, Sizing, Spec
@@ -165,3 +166,33 @@ def _worst(values: tuple[float, ...], failed: float | None, judged: Judge) -> tu
 def order(margin: float) -> float:
     """A margin as it is compared: one that does not exist is worse than any."""
     return -math.inf if math.isnan(margin) else margin
+
+
+def looked_again(earlier: Trial, trial: Trial) -> bool:
+    """True where `trial` is the sizing of `earlier`, simulated at more corners."""
+    return trial.sizing == earlier.sizing and len(trial.results) > len(earlier.results)
+
+
+def better_of(best: Trial, trial: Trial) -> Trial:
+    """The better one of the best so far and a later trial; what was looked at again counts by
+    that."""
+    if looked_again(best, trial):
+        return trial
+    return trial if rank(trial) > rank(best) else best
+
+
+def rank(trial: Trial) -> tuple[Any, ...]:
+    """A key that grows with how good a trial is; no two trials of a run have the same.
+
+    Trials that meet every spec come first, then those that hold at more corners, then the reward,
+    the worst margin, and the lower number.
+    """
+    margins = [-math.inf if math.isnan(m) else m for m in trial.margins.values()]
+    return (
+        trial.met,
+        trial.held,
+        trial.reward,
+        min(margins, default=0.0),
+        trial.state is State.COMPLETE,
+        -trial.number,
+    )
