@@ -207,10 +207,17 @@ def test_trials_of_other_corners_are_heard_and_do_no_harm(tmp_path):
     elsewhere = {name: results[name] for name in ("nominal", "light")}
     exploration.hear([score(1, SIZING, elsewhere, design.specs)], design.specs)
     assert set(exploration.heard(SIZING, elsewhere, design.specs)) == {"heavy"}
-    unknown = {"far_away": results["light"]}
-    exploration.hear([score(2, SIZING, unknown, design.specs)], design.specs)
-    assert exploration.active == ("heavy",)
-    assert exploration.heard(SIZING, unknown, design.specs) == {}
+
+
+@pytest.mark.parametrize("strategy", STRATEGIES)
+def test_trials_at_none_of_the_corners_of_today_tell_nothing(tmp_path, strategy):
+    design = Project.load(write_filter(tmp_path), corners=("all",), strategy=strategy).design
+    exploration = make_exploration(design)
+    before = exploration.active
+    elsewhere = {"ss": CornerResult({"f3db": 1.0, "far": 1.0})}
+    assert not exploration.hear([score(0, SIZING, elsewhere, design.specs)], design.specs)
+    assert exploration.active == before
+    assert not exploration.heard(SIZING, elsewhere, design.specs)
 
 
 def test_a_measure_moves_by_a_factor_where_it_is_positive_else_by_an_amount(tmp_path):

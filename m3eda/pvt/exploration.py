@@ -118,12 +118,13 @@ class ProgressiveHardest(Progressive):
         return super().more(sizing, results, wanted) if self._chosen else self._missing(results)
 
     def hear(self, trials: Sequence[Trial], wanted: Specs) -> bool:
-        if self._chosen or not trials:
+        known = [trial for trial in trials if self.kept(trial.results)]
+        if self._chosen or not known:
             return super().hear(trials, wanted)
         self._chosen = True
-        results = self.kept(trials[0].results)
-        self.active = (worst_of(trials[0].sizing, results, wanted),)
-        super().hear(trials[1:], wanted)
+        first, *others = known
+        self.active = (worst_of(first.sizing, self.kept(first.results), wanted),)
+        super().hear(others, wanted)
         return True
 
 
