@@ -34,6 +34,7 @@ from m3eda.simulate.trial import Trial, score
 RESULTS = Path(__file__).resolve().parent / "results"
 METHODS = (
     "m3/auto",
+    "m3/progressive-hardest",
     "search/auto",
     "search/progressive-hardest",
     "search/brute-force",
@@ -152,7 +153,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--methods", default=",".join(METHODS), help="agent/strategy, by comma")
     parser.add_argument("--technologies", default=",".join(TECHNOLOGIES))
-    parser.add_argument("--first-seed", type=int, default=1)
+    parser.add_argument("--first-seed", type=int, default=1, help="1 to 20 are the table's")
     parser.add_argument("--seeds", type=int, default=20)
     parser.add_argument("--budget", type=int, default=500, help="sizings")
     parser.add_argument("--processes", type=int, default=1)
