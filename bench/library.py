@@ -19,7 +19,7 @@ import argparse
 import json
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -31,6 +31,7 @@ from m3eda.circuits.catalogue import Circuit
 from m3eda.circuits.opening import catalogue, open_circuit
 from m3eda.circuits.targets import TargetList, targets_of
 from m3eda.design.space import Space
+from m3eda.design.types import Design
 from m3eda.errors import M3edaError
 from m3eda.flow import Execution, Project
 from m3eda.learning.settings import HELD_OUT
@@ -75,6 +76,10 @@ def rates(project: Project, count: int, jobs: int) -> Rates:
     return Rates(count / seconds, float(np.mean(failed)), float(np.mean(missing)))
 
 
+def unchanged(design: Design) -> Design:
+    return design
+
+
 class Runs:
     """Sizings that have ended, kept on disk."""
 
@@ -86,16 +91,16 @@ class Runs:
 
     def sized(
         self, circuit: Circuit, targets: TargetList, number: int, agent: str, budget: int,
-        note: str = "",
+        note: str = "", changed: Callable[[Design], Design] = unchanged,
     ) -> dict[str, Any]:  # fmt: skip
         """One sizing: `met`, `simulations`, `seconds`; run where it is not kept. `note` stands in
-        for the agent's name where that does not say enough."""
+        for the agent's name where that does not say enough, as for a design that is `changed`."""
         limits = targets.limits(number)
         key = json.dumps([circuit.name, targets.technology, limits, note or agent, budget])
         if key not in self.rows:
             project = open_circuit(circuit, targets.technology, limits)
             begun = time.perf_counter()
-            result = library.size(project.design, agent=agent, budget=budget, seed=1,
+            result = library.size(changed(project.design), agent=agent, budget=budget, seed=1,
                                   execution=Execution(cache=False))  # fmt: skip
             self.rows[key] = {
                 "met": result.met,

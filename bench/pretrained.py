@@ -4,6 +4,7 @@
     python -m bench.pretrained --case technology     # circuits trained on, a technology kept out
     python -m bench.pretrained --case circuit        # circuits kept out
     python -m bench.pretrained --case similar        # AutoCkt's op amp on its own published card
+    python -m bench.pretrained --case partial        # every third spec on a measure of one's own
 
 Ten targets of each list: of those that are held out where the list was trained on, else spread over
 it. ERT is all simulations over the targets met. Sizings that have ended are kept in
@@ -17,25 +18,29 @@ import hashlib
 import json
 import sys
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from bench.circuits import MissingFile, circuit
-from bench.library import Runs, chosen
+from bench.library import Runs, chosen, unchanged
 from bench.sized import sized
 from bench.targets import target_list
 from m3eda.circuits.catalogue import Circuit
 from m3eda.circuits.opening import catalogue
 from m3eda.circuits.targets import TargetList, targets_of
+from m3eda.design.types import Design
 from m3eda.learning.settings import HELD_OUT
 from m3eda.learning.splits import split_of
 from m3eda.policy.known import knowledge_of
 from m3eda.policy.pretrained import FOLDER
 
 KEPT = Path(__file__).resolve().parent / "results" / "pretrained.json"
-CASES = ("known", "technology", "circuit", "similar")
+CASES = ("known", "technology", "circuit", "similar", "partial")
+OWN_EVERY = 3
+"""Of the specs of the case `partial`, one in so many is on a measure that no networks know."""
 SIMILAR = "autockt_pareto"
 """A list of a circuit that is like one of the library, in a technology of which nothing is told."""
 
@@ -50,12 +55,22 @@ def lists(case: str, names: Sequence[str]) -> Iterator[tuple[Circuit, TargetList
             listed = targets_of(circuit, technology)
             home = split_of(technology) == "train"
             here = {"known": trained and home, "technology": trained and not home,
-                    "circuit": not trained and home}[case]  # fmt: skip
+                    "partial": trained and home, "circuit": not trained and home}[case]  # fmt: skip
             if listed is None or not here:
                 continue
             count = len(listed.targets)
             held = [n for n in range(count) if n % HELD_OUT == HELD_OUT - 1]
-            yield circuit, listed, held[:10] if case == "known" else chosen(listed, 10)
+            yield circuit, listed, held[:10] if case in {"known", "partial"} else chosen(listed, 10)
+
+
+def with_own_measures(design: Design) -> Design:
+    """Every third spec on a measure of another name, which is unknown to the networks."""
+    measures, specs = dict(design.measures), {}
+    for number, (name, spec) in enumerate(design.specs.items()):
+        own = f"own_{name}" if number % OWN_EVERY == OWN_EVERY - 1 else name
+        measures[own] = replace(measures[name], name=own)
+        specs[own] = replace(spec, measure=own)
+    return replace(design, measures=measures, specs=specs)
 
 
 def similar(options: argparse.Namespace) -> int:
@@ -125,7 +140,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         cells = []
         for agent in agents:
             note = f"{agent} {networks_of(each.name)}" if agent == "m3" else agent
-            rows = [runs.sized(each, listed, number, agent, options.budget, note)
+            changed = unchanged
+            if options.case == "partial" and agent == "m3":  # a name is nothing to a search
+                note, changed = f"{note} own", with_own_measures
+            rows = [runs.sized(each, listed, number, agent, options.budget, note, changed)
                     for number in numbers[: options.targets]]  # fmt: skip
             every[agent] += rows
             cells.append(words(figures(rows, options.within)))

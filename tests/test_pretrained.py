@@ -17,7 +17,7 @@ from m3eda.agents.auto import Auto
 from m3eda.circuits.opening import catalogue, open_circuit
 from m3eda.circuits.targets import targets_of
 from m3eda.design.space import Space
-from m3eda.design.types import Corner
+from m3eda.design.types import NOMINAL, Corner
 from m3eda.errors import StorageError
 from m3eda.flow import Execution, Project
 from m3eda.learning.splits import circuits_of, split_of
@@ -34,6 +34,7 @@ from m3eda.policy.pretrained import (
     write_pretrained,
 )
 from m3eda.policy.shipped import INDEX, match, placed, write_index
+from m3eda.simulate.trial import CornerResult, score
 from tests.helpers import changed, hide_module, m3eda, only_line
 
 OTA = "five_transistor_ota"
@@ -96,13 +97,67 @@ def test_a_copy_is_known_and_one_that_is_changed_is_similar(copied):
     assert (loose._spread > sure._spread).all()
 
 
-def test_other_parameters_or_measures_are_another_circuit(copied):
+def test_other_parameters_are_another_circuit(copied):
     design = Project.load(copied).design
     assert match(design) is not None
     other = {**design.parameters, "w_extra": replace(design.parameters["w_in"], name="w_extra")}
     assert match(replace(design, parameters=other)) is None
-    changed(copied.parent, "specs:\n", "specs:\n  slew: {min: 1}\n")
-    assert match(Project.load(copied).design) is None
+
+
+def own_measures(design, *names: str):
+    """The design with these measures under names that no networks know."""
+    measures, specs = dict(design.measures), {}
+    for name, spec in design.specs.items():
+        own = f"own_{name}" if name in names else name
+        measures[own] = replace(measures[name], name=own)
+        specs[own] = replace(spec, measure=own)
+    return replace(design, measures=measures, specs=specs)
+
+
+def test_measures_of_ones_own_beside_those_known_are_learnt_from_the_trials():
+    design = design_of(OTA, number=24)
+    names = list(design.specs)
+    half = len(names) // 2
+    found = own_measures(design, *names[:half])
+    assert match(found).measures == tuple(names[half:])
+    assert match(found).same
+    words = knowledge_of(found).words
+    assert words.endswith(
+        f"{', '.join(f'own_{name}' for name in names[:half])} learnt from the trials"
+    )
+    assert match(own_measures(design, *names[: half + 1])) is None
+
+
+def test_a_testbench_of_its_own_measures_does_not_make_it_another_circuit(copied):
+    (copied.parent / "own.cir.j2").write_text((copied.parent / "noise.cir.j2").read_text() + "\n")
+    changed(copied.parent, "testbenches:\n", "testbenches:\n  own: own.cir.j2\n")
+    changed(copied.parent, "measures:\n",
+            "measures:\n  hum: {testbench: own, expr: op(v(out)), unit: V}\n")  # fmt: skip
+    changed(copied.parent, "specs:\n", "specs:\n  hum: {min: 0.1}\n")
+    found = match(Project.load(copied).design)
+    assert found.same
+    assert "hum" not in found.measures
+
+
+@pytest.mark.simulator
+def test_a_known_circuit_with_measures_of_its_own_takes_fewer_than_a_search():
+    design = design_of("m3_2soa", number=24)
+    design = own_measures(design, "pm", "swing")
+    found = {agent: library.size(design, agent=agent, budget=100, execution=Execution(cache=False))
+             for agent in ("m3", "search")}  # fmt: skip
+    assert found["m3"].met
+    assert len(found["m3"].trials) < len(found["search"].trials)
+
+
+def test_networks_that_err_everywhere_are_not_left_alone_for_longer():
+    design = own_measures(design_of(OTA, number=24), "gain")
+    agent, space = M3(design, 1, {}), Space(design)
+    specs, points = design.specs, np.random.default_rng(0).random((6, space.dimension))
+    assert agent._trusted == 15
+    results = {NOMINAL: CornerResult(dict.fromkeys(specs, 1.0))}
+    agent.tell([score(number, space.sizing(point), results, specs)
+                for number, point in enumerate(points)])  # fmt: skip
+    assert agent._trusted == 5
 
 
 def test_measures_of_the_same_name_in_another_unit_are_others(copied):
@@ -110,7 +165,8 @@ def test_measures_of_the_same_name_in_another_unit_are_others(copied):
         copied.parent, "expr: db(dc_gain(v(out))), unit: dB", "expr: dc_gain(v(out)), unit: V/V"
     )
     changed(copied.parent, "expr: gain - common, unit: dB", "expr: db(gain) - common, unit: dB")
-    assert match(Project.load(copied).design) is None
+    found = match(Project.load(copied).design)
+    assert found is None or "gain" not in found.measures
 
 
 @pytest.mark.parametrize(

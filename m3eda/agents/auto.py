@@ -13,9 +13,10 @@ Rules and figures: `bench/agents.py`, `bench/spaces.py`.
 from __future__ import annotations
 
 import statistics
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
+from m3eda.agents.acquisition import Model
 from m3eda.agents.bo import Bo
 from m3eda.agents.cma import Cma
 from m3eda.agents.history import take_options
@@ -70,6 +71,10 @@ class Auto:
             self._cma = Cma(design, self._seed, {})
             self._cma.tell(trials)
         return self._bo.retarget(design, trials)
+
+    def models(self, measures: Collection[str]) -> list[Model]:
+        """What is believed of some measures, and of the validity of all."""
+        return self._bo.models(measures)
 
     def describe(self) -> str:
         """What it does and why, in one line."""

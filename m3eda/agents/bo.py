@@ -6,7 +6,7 @@ import itertools
 import math
 import sys
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from functools import cache
 from typing import Any
 
@@ -118,6 +118,16 @@ class Bo:
         """Points of the start design."""
         return len(self._starts)
 
+    def models(self, measures: Collection[str]) -> list[Model]:
+        """What is believed of some measures, those without values aside, and of the validity of
+        all."""
+        if not self._history.trials:
+            return []
+        found, validity = self._beliefs(self._anchors())
+        return [each.model() for each in found if each.name in measures] + [
+            each.model() for each in validity
+        ]
+
     def doubt(self) -> str:
         """A word on a target that looks out of reach, else an empty string.
 
@@ -147,9 +157,7 @@ class Bo:
             return self._likeliest(n)
 
     def _likeliest(self, n: int) -> FloatArray:
-        history = self._history
-        order = np.argsort([-trial.reward for trial in history.trials], kind="stable")
-        anchors = history.points[order[:ANCHORS]]
+        history, anchors = self._history, self._anchors()
         measures, validity = self._beliefs(anchors)
         for point in self._pending.values():
             believe_missed(measures, self._space.features(point))
@@ -163,6 +171,11 @@ class Bo:
                 for point in fresh:
                     believe_missed(measures, self._space.features(point))
         return chosen
+
+    def _anchors(self) -> FloatArray:
+        """Points of the best trials, best first, shape (k, d)."""
+        order = np.argsort([-trial.reward for trial in self._history.trials], kind="stable")
+        return self._history.points[order[:ANCHORS]]
 
     def _searched(
         self, beliefs: Sequence[Belief], anchors: FloatArray, chosen: FloatArray, n: int

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from m3eda.agents import gp
-from m3eda.agents.acquisition import Search, log_interval
+from m3eda.agents.acquisition import AllSpecs, Score, Search, log_interval
 from m3eda.agents.auto import Auto
 from m3eda.agents.bo import one_thread
 from m3eda.agents.history import History, take_options
@@ -25,6 +25,7 @@ from m3eda.design.space import FloatArray, Space
 from m3eda.design.types import Design, Sizing
 from m3eda.policy.known import OWN, knowledge_of, translated
 from m3eda.policy.response import Answer, Networks
+from m3eda.policy.shipped import SHARE
 from m3eda.simulate.trial import Trial
 
 OPTIONS: Mapping[str, Any] = {"policy": OWN, "alone": 5, "patience": 30}
@@ -35,6 +36,10 @@ around. patience: trials after which networks that have not led to the specs are
 ANCHORS = 48
 REACH = 0.15
 """How far a trial's correction reaches: length scale, in units of the root of the dimension."""
+TEACHING = 3
+"""Factor on `alone` where networks know a part of the measures: trials then teach the others."""
+ASTRAY = 5.0
+"""Median of what networks miss, in units of their error, from which that factor is not given."""
 HOPELESS, HOPELESS_FOR = 1e-8, 5
 """Chance of the first proposal below which a target is called doubtful, once so many have failed:
 later chances grow, as each miss makes the networks less sure of themselves."""
@@ -78,9 +83,13 @@ class M3:
         """Times asked since the networks are not alone any more."""
         rows = outputs(design)
         self._beliefs: Beliefs | None = None
-        networks = self._networks
-        if networks is not None and all(row.measure in networks.measures for row in rows):
-            self._beliefs = Beliefs(networks, Space(design), rows)
+        self._unknown: set[str] = set()
+        """Measures with a spec that the networks have not learnt."""
+        if self._networks is not None:
+            known = [row for row in rows if row.measure in self._networks.measures]
+            self._unknown = {row.measure for row in rows} - {row.measure for row in known}
+            if len(known) >= SHARE * len(rows):
+                self._beliefs = Beliefs(self._networks, Space(design), known)
 
     @property
     def relying(self) -> bool:
@@ -92,7 +101,7 @@ class M3:
         if not asked and self._is_turn_of_networks():
             asked = self._proposals(max(n, 1))
         asked = asked or self._search.ask(n)
-        self._late += self._asked >= self._alone
+        self._late += self._asked >= self._trusted
         self._asked += len(asked)
         return asked
 
@@ -101,8 +110,14 @@ class M3:
         history = self._history
         return history.propose(history.start()[:n]) if history.space.ported else []
 
+    @property
+    def _trusted(self) -> int:
+        """Sizings that the networks ask for before `search` takes turns."""
+        teaching = self._unknown and self._beliefs is not None and self._beliefs.miss < ASTRAY
+        return TEACHING * self._alone if teaching else self._alone
+
     def _is_turn_of_networks(self) -> bool:
-        return self.relying and (self._asked < self._alone or self._late % 2 == 1)
+        return self.relying and (self._asked < self._trusted or self._late % 2 == 1)
 
     def _proposals(self, n: int) -> list[Sizing]:
         """The likeliest new sizings, at most `n`; none where there is none left."""
@@ -124,7 +139,11 @@ class M3:
         search = Search(self._history.space, self._history.rng(1))
         search.wide, search.near, search.generations = 600, 900, 10
         search.elite = max(24, 4 * n)
-        return search.best(beliefs, beliefs.anchors(self._history))
+        anchors = beliefs.anchors(self._history)
+        if not self._unknown:
+            return search.best(beliefs, anchors)
+        others = self._search.models(self._unknown)
+        return search.best(Joined([beliefs, AllSpecs(self._history.space, others)]), anchors)
 
     def tell(self, trials: Sequence[Trial]) -> None:
         taken = self._history.tell(trials)
@@ -151,7 +170,7 @@ class M3:
         if self._networks is None:
             return f"new circuit: {self._search.describe()} (`m3eda learn` would learn it)"
         if self._beliefs is None:
-            return f"networks have not learnt every measure: {self._search.describe()}"
+            return f"networks know too few of the measures: {self._search.describe()}"
         if self.relying:
             return self._words
         return f"{self._patience} trials by networks led nowhere: {self._search.describe()}"
@@ -164,6 +183,16 @@ class M3:
                 return (f"the networks gave their best sizing a chance of less than {HOPELESS:g} "
                         f"to meet every spec, most of all {name}")  # fmt: skip
         return "" if self.relying else self._search.doubt()
+
+
+@dataclass(frozen=True)
+class Joined:
+    """The sum of several scores."""
+
+    scores: Sequence[Score]
+
+    def __call__(self, points: FloatArray, floor: float) -> FloatArray:
+        return np.sum([score(points, -math.inf) for score in self.scores], axis=0)
 
 
 @dataclass(frozen=True)
@@ -191,6 +220,8 @@ class Beliefs:
         self._seen = np.empty((0, len(rows)))
         """What was simulated, on the scales of the measures; nan where no value."""
         self._fitted: dict[int, tuple[int, gp.Hyper]] = {}
+        self.miss = 0.0
+        """Median of what the networks miss in the trials told, in units of their error."""
         networks.learn(self._points, self._seen, self._measures)
         self._corrections: list[Correction | None] = [None] * len(rows)
 
@@ -210,6 +241,8 @@ class Beliefs:
         self._networks.learn(x, self._seen, self._measures)
         said = self._networks.answer(x, self._measures).mean
         missed = (self._seen - said) / np.array([row.error for row in self._rows])
+        there = np.abs(missed[np.isfinite(missed)])
+        self.miss = float(np.median(there)) if there.size else 0.0
         self._corrections = [self._corrected(k, column) for k, column in enumerate(missed.T)]
 
     def __call__(self, points: FloatArray, floor: float) -> FloatArray:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -29,6 +30,10 @@ UNKNOWN = 1.5
 """Standard deviation of conditions of which nothing is known."""
 
 
+SHARE = 0.5
+"""Of a design's specs, on measures that networks know, from which they are of use."""
+
+
 @dataclass(frozen=True)
 class Match:
     """A circuit that networks know, and how a design is like it."""
@@ -37,6 +42,8 @@ class Match:
     path: Path
     same: bool
     """True where testbenches and measures are those learnt from; else names and units agree."""
+    measures: tuple[str, ...]
+    """Those with a spec that the networks know; others are the design's own."""
 
     @cached_property
     def pretrained(self) -> Pretrained:
@@ -48,29 +55,28 @@ class Match:
         technology = design.technology.name if design.technology else ""
         name = f"{self.circuit} of the library"
         text = f"known circuit: {name}" if same else f"similar to {name}"
-        if technology in self.pretrained.facts["technologies"]:
-            return f"{text}, in a technology its networks know"
-        return f"{text}, in a technology new to its networks"
+        new = technology not in self.pretrained.facts["technologies"]
+        text += f", in a technology {'new to its networks' if new else 'its networks know'}"
+        own = [each for each in design.specs if each not in self.measures]
+        return f"{text}; {', '.join(own)} learnt from the trials" if own else text
 
 
 def match(design: Design, folder: Path = FOLDER) -> Match | None:
-    """The networks in `folder` that know the circuit of `design`: all its parameters and every
-    measure with a spec; None where none does. Raises StorageError where the index is damaged."""
+    """The networks in `folder` that know the circuit of `design`: all its parameters and, of the
+    measures with a spec, a share `SHARE` at least; None where none does. Raises StorageError where
+    the index is damaged."""
     found = None
-    hashes = template_hashes(design)
     for name, entry in _index(folder).items():
         if not _has_parameters(design, entry["axes"]):
             continue
-        if not all(_unit(design, each) == _unit_of(entry, each) for each in design.specs):
+        known = tuple(each for each in design.specs if _unit(design, each) == _unit_of(entry, each))
+        if len(known) < SHARE * len(design.specs):
             continue
-        same = hashes <= set(entry["templates"]) and all(
-            design.measures[each].expression == entry["measures"][each]["expr"]
-            for each in design.specs
+        same = template_hashes(design, known) <= set(entry["templates"]) and all(
+            design.measures[each].expression == entry["measures"][each]["expr"] for each in known
         )
-        if found is None or same:
-            found = Match(name, folder / f"{name}.npz", same)
-        if same:
-            break
+        if found is None or (len(known), same) > (len(found.measures), found.same):
+            found = Match(name, folder / f"{name}.npz", same, known)
     return found
 
 
@@ -135,11 +141,23 @@ def _near(one: object, other: object) -> bool:
     return one == other
 
 
-def template_hashes(design: Design) -> set[str]:
-    """Of the text of each testbench and of the circuit itself."""
-    paths = [each.template for each in design.testbenches.values()]
+def template_hashes(design: Design, measures: Iterable[str] | None = None) -> set[str]:
+    """Of the text of the circuit itself and of each testbench, or of those of `measures` only."""
+    used = set(design.testbenches) if measures is None else _testbenches(design, measures)
+    paths = [design.testbenches[name].template for name in sorted(used)]
     paths += [design.netlist] if design.netlist else []
     return {_text_hash(path) for path in paths}
+
+
+def _testbenches(design: Design, measures: Iterable[str]) -> set[str]:
+    """Names of those that `measures`, and what they are computed from, are taken from."""
+    waiting, seen = list(measures), set[str]()
+    while waiting:
+        name = waiting.pop()
+        if name in design.measures and name not in seen:
+            seen.add(name)
+            waiting += re.findall(r"[A-Za-z_]\w*", design.measures[name].expression)
+    return {design.measures[name].testbench for name in seen} - {""}
 
 
 def write_index(folder: Path) -> dict[str, Any]:
