@@ -5,6 +5,7 @@
     python -m bench.pretrained --case circuit        # circuits kept out
     python -m bench.pretrained --case similar        # AutoCkt's op amp on its own published card
     python -m bench.pretrained --case partial        # every third spec on a measure of one's own
+    python -m bench.pretrained --case freed          # a length that was frozen is free as well
 
 Ten targets of each list: of those that are held out where the list was trained on, else spread over
 it. ERT is all simulations over the targets met. Sizings that have ended are kept in
@@ -29,18 +30,23 @@ from bench.library import Runs, chosen, unchanged
 from bench.sized import sized
 from bench.targets import target_list
 from m3eda.circuits.catalogue import Circuit
-from m3eda.circuits.opening import catalogue
+from m3eda.circuits.opening import catalogue, open_circuit
 from m3eda.circuits.targets import TargetList, targets_of
-from m3eda.design.types import Design
+from m3eda.design.types import Design, Parameter
 from m3eda.learning.settings import HELD_OUT
 from m3eda.learning.splits import split_of
 from m3eda.policy.known import knowledge_of
 from m3eda.policy.pretrained import FOLDER
 
 KEPT = Path(__file__).resolve().parent / "results" / "pretrained.json"
-CASES = ("known", "technology", "circuit", "similar", "partial")
+CASES = ("known", "technology", "circuit", "similar", "partial", "freed")
 OWN_EVERY = 3
 """Of the specs of the case `partial`, one in so many is on a measure that no networks know."""
+FREED, UP_TO = "l", 10.0
+"""The parameter of the case `freed`, and the end of its range, from the value that it had, in units
+of that."""
+HELD = {"known", "partial", "freed"}
+"""Cases whose targets are those held out of training."""
 SIMILAR = "autockt_pareto"
 """A list of a circuit that is like one of the library, in a technology of which nothing is told."""
 
@@ -54,13 +60,14 @@ def lists(case: str, names: Sequence[str]) -> Iterator[tuple[Circuit, TargetList
         for technology in circuit.technologies:
             listed = targets_of(circuit, technology)
             home = split_of(technology) == "train"
-            here = {"known": trained and home, "technology": trained and not home,
-                    "partial": trained and home, "circuit": not trained and home}[case]  # fmt: skip
-            if listed is None or not here:
+            here = trained and home
+            if case in {"technology", "circuit"}:
+                here = trained and not home if case == "technology" else not trained and home
+            if listed is None or not here or (case == "freed" and not has_frozen_length(circuit)):
                 continue
             count = len(listed.targets)
             held = [n for n in range(count) if n % HELD_OUT == HELD_OUT - 1]
-            yield circuit, listed, held[:10] if case in {"known", "partial"} else chosen(listed, 10)
+            yield circuit, listed, held[:10] if case in HELD else chosen(listed, 10)
 
 
 def with_own_measures(design: Design) -> Design:
@@ -71,6 +78,23 @@ def with_own_measures(design: Design) -> Design:
         measures[own] = replace(measures[name], name=own)
         specs[own] = replace(spec, measure=own)
     return replace(design, measures=measures, specs=specs)
+
+
+def with_freed_length(design: Design) -> Design:
+    """The frozen parameter `FREED` is free."""
+    value = design.parameters[FREED].value
+    assert isinstance(value, float)
+    freed = Parameter(FREED, minimum=value, maximum=UP_TO * value, scale="log", unit="m")
+    return replace(design, parameters={**design.parameters, FREED: freed})
+
+
+CHANGES = {"partial": with_own_measures, "freed": with_freed_length}
+"""Case -> what its designs have otherwise than the library."""
+
+
+def has_frozen_length(each: Circuit) -> bool:
+    length = open_circuit(each).design.parameters.get(FREED)
+    return length is not None and length.frozen
 
 
 def similar(options: argparse.Namespace) -> int:
@@ -141,8 +165,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         for agent in agents:
             note = f"{agent} {networks_of(each.name)}" if agent == "m3" else agent
             changed = unchanged
-            if options.case == "partial" and agent == "m3":  # a name is nothing to a search
-                note, changed = f"{note} own", with_own_measures
+            if options.case == "freed" or (options.case == "partial" and agent == "m3"):
+                note, changed = f"{note} {options.case}", CHANGES[options.case]
             rows = [runs.sized(each, listed, number, agent, options.budget, note, changed)
                     for number in numbers[: options.targets]]  # fmt: skip
             every[agent] += rows

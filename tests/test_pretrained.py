@@ -17,7 +17,7 @@ from m3eda.agents.auto import Auto
 from m3eda.circuits.opening import catalogue, open_circuit
 from m3eda.circuits.targets import targets_of
 from m3eda.design.space import Space
-from m3eda.design.types import NOMINAL, Corner
+from m3eda.design.types import NOMINAL, Corner, Parameter
 from m3eda.errors import StorageError
 from m3eda.flow import Execution, Project
 from m3eda.learning.splits import circuits_of, split_of
@@ -100,8 +100,46 @@ def test_a_copy_is_known_and_one_that_is_changed_is_similar(copied):
 def test_other_parameters_are_another_circuit(copied):
     design = Project.load(copied).design
     assert match(design) is not None
-    other = {**design.parameters, "w_extra": replace(design.parameters["w_in"], name="w_extra")}
-    assert match(replace(design, parameters=other)) is None
+    known = dict(design.parameters)
+    renamed = replace(known.pop("w_in"), name="w_pair")
+    assert match(replace(design, parameters={**known, "w_pair": renamed})) is None
+
+
+def freed(design, name: str, value: float):
+    """The design with a parameter free from `value` to ten times that."""
+    own = Parameter(name, minimum=value, maximum=10.0 * value, scale="log")
+    return replace(design, parameters={**design.parameters, name: own})
+
+
+def test_parameters_of_ones_own_beside_those_known_are_learnt_from_the_trials():
+    design = design_of("m3_2soa", number=24)
+    value = design.parameters["l"].value
+    found = match(freed(design, "l", value))
+    assert not found.same
+    assert "l" not in found.parameters
+    assert knowledge_of(freed(design, "l", value)).words.endswith("; l learnt from the trials")
+    many = design
+    for number in range(len(design.free) + 1):
+        many = freed(many, f"own_{number}", 1.0)
+    assert match(many) is None
+
+
+def test_what_networks_do_not_read_begins_where_they_learnt():
+    design = design_of("m3_2soa", number=24)
+    value = design.parameters["l"].value
+    for start in (value, 0.5 * value):
+        sizing = M3(freed(design, "l", start), 1, {}).ask(1)[0]
+        assert sizing["l"] == pytest.approx(value, rel=0.5)
+
+
+@pytest.mark.simulator
+def test_a_freed_length_takes_fewer_than_a_search():
+    design = design_of("m3_2soa", number=24)
+    design = freed(design, "l", design.parameters["l"].value)
+    found = {agent: library.size(design, agent=agent, budget=100, execution=Execution(cache=False))
+             for agent in ("m3", "search")}  # fmt: skip
+    assert found["m3"].met
+    assert len(found["m3"].trials) < len(found["search"].trials)
 
 
 def own_measures(design, *names: str):

@@ -37,7 +37,7 @@ ANCHORS = 48
 REACH = 0.15
 """How far a trial's correction reaches: length scale, in units of the root of the dimension."""
 TEACHING = 3
-"""Factor on `alone` where networks know a part of the measures: trials then teach the others."""
+"""Factor on `alone` where networks know a part of measures or parameters: trials teach the rest."""
 ASTRAY = 5.0
 """Median of what networks miss, in units of their error, from which that factor is not given."""
 HOPELESS, HOPELESS_FOR = 1e-8, 5
@@ -85,9 +85,13 @@ class M3:
         self._beliefs: Beliefs | None = None
         self._unknown: set[str] = set()
         """Measures with a spec that the networks have not learnt."""
+        self._teaching = False
+        """True where there are such, or parameters that the networks do not read."""
         if self._networks is not None:
             known = [row for row in rows if row.measure in self._networks.measures]
             self._unknown = {row.measure for row in rows} - {row.measure for row in known}
+            read = {axis.name for axis in self._networks.axes}
+            self._teaching = bool(self._unknown) or any(p.name not in read for p in design.free)
             if len(known) >= SHARE * len(rows):
                 self._beliefs = Beliefs(self._networks, Space(design), known)
 
@@ -113,7 +117,7 @@ class M3:
     @property
     def _trusted(self) -> int:
         """Sizings that the networks ask for before `search` takes turns."""
-        teaching = self._unknown and self._beliefs is not None and self._beliefs.miss < ASTRAY
+        teaching = self._teaching and self._beliefs is not None and self._beliefs.miss < ASTRAY
         return TEACHING * self._alone if teaching else self._alone
 
     def _is_turn_of_networks(self) -> bool:
@@ -290,7 +294,7 @@ class Beliefs:
         networks = self._networks
         ends = [(row.low, row.high) for row in self._rows]
         known = networks.good(ends, self._measures)[:ANCHORS]
-        known = translated(known, networks.axes, self._space.axes)
+        known = translated(known, networks.axes, self._space.axes, networks.usual)
         order = np.argsort([-trial.reward for trial in history.trials], kind="stable")
         own = history.points[order[: ANCHORS // 4]]
         return self._space.snap(np.vstack([known, own]))

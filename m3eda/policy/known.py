@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+
+import numpy as np
 
 from m3eda.design.ranges import FloatArray, Ranges
 from m3eda.design.snapshot import circuit_hash
 from m3eda.design.space import Axis
-from m3eda.design.types import Design
+from m3eda.design.types import Design, Value
 from m3eda.errors import DesignError, Mistake
 from m3eda.flow import Project
 from m3eda.places import learnt_file
@@ -17,6 +19,7 @@ from m3eda.policy.response import Networks, Response, read_response
 from m3eda.policy.shipped import match, placed
 from m3eda.simulate.files import content_hash
 
+NOTHING: Mapping[str, Value] = {}
 OWN, NONE = "own", "none"
 """Words of the option `policy`: what there is of the design's own or of the library's; nothing."""
 
@@ -88,11 +91,21 @@ def same_circuit(response: Response, design: Design) -> bool:
     return bool(response.facts.get("circuit") == circuit_of(Project.of(design)))
 
 
-def translated(x: FloatArray, axes: Sequence[Axis], to: Sequence[Axis]) -> FloatArray:
-    """Unit points, shape (n, d), of some axes as those of others of the same names."""
-    found = x.copy()
+def translated(
+    x: FloatArray, axes: Sequence[Axis], to: Sequence[Axis], usual: Mapping[str, Value] = NOTHING
+) -> FloatArray:
+    """Unit points, shape (n, d), of some axes as those of others by their names, shape (n, e).
+
+    A coordinate that the points do not have is the `usual` value, else the start, else the middle.
+    """
+    found = np.full((len(x), len(to)), 0.5)
     names = [axis.name for axis in axes]
     for place, axis in enumerate(to):
+        if axis.name not in names:
+            value = usual.get(axis.name, axis.parameter.start)
+            if value is not None:
+                found[:, place] = min(max(axis.unit(value), 0.0), 1.0)
+            continue
         other = axes[column := names.index(axis.name)]
         found[:, place] = x[:, column]
         if axis.choices or other.choices:

@@ -18,6 +18,7 @@ import numpy as np
 
 from m3eda.design.ranges import FloatArray
 from m3eda.design.space import Axis
+from m3eda.design.types import Value
 from m3eda.policy.arrays import WEIGHTS, Kind, read_arrays, starting, write_arrays
 from m3eda.policy.response import Answer, Array, Scale, answers_of, inputs
 
@@ -121,10 +122,12 @@ class Placed:
 
     def __init__(
         self, pretrained: Pretrained, axes: Sequence[Axis], centre: FloatArray, spread: FloatArray,
-        fixed: Mapping[str, float] | None = None,
+        fixed: Mapping[str, float] | None = None, usual: Mapping[str, Value] | None = None,
     ) -> None:  # fmt: skip
         """`axes` are all of the networks', in their order and in the ranges of the design's
-        technology; `fixed` are unit coordinates of those that the design has frozen."""
+        technology; `fixed` are unit coordinates of those that the design has frozen; `usual` are
+        the values that others, which networks do not read, had where they learnt."""
+        self.usual = dict(usual or {})
         self.pretrained, self._every, self._fixed = pretrained, tuple(axes), dict(fixed or {})
         self.axes = tuple(axis for axis in axes if axis.name not in self._fixed)
         self.measures, self.scales = pretrained.measures, pretrained.scales

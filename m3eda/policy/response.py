@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from m3eda.design.ranges import FloatArray
 from m3eda.design.space import Axis
+from m3eda.design.types import Value
 from m3eda.learning.manifest import parameter_words
 from m3eda.learning.reader import parameter_of
 from m3eda.policy.arrays import WEIGHTS, Kind, read_arrays, starting, write_arrays
@@ -123,6 +124,11 @@ class Networks(Protocol):
         """True where what they miss at a sizing tells of its neighbours alone."""
         ...
 
+    @property
+    def usual(self) -> Mapping[str, Value]:
+        """Values at which parameters stood that they do not read, where they learnt."""
+        ...
+
     def answer(self, x: FloatArray, measures: Sequence[str]) -> Answer:
         """For unit points of these axes, shape (n, d)."""
         ...
@@ -155,6 +161,10 @@ class Response:
     """Their measures in SI units, nan where one does not exist, shape (n, m)."""
     facts: Mapping[str, Any]
     """Where it comes from: circuit, simulations, seconds, version."""
+
+    @property
+    def usual(self) -> Mapping[str, Value]:
+        return {}
 
     @property
     def local(self) -> bool:

@@ -44,6 +44,8 @@ class Match:
     """True where testbenches and measures are those learnt from; else names and units agree."""
     measures: tuple[str, ...]
     """Those with a spec that the networks know; others are the design's own."""
+    parameters: tuple[str, ...]
+    """The free ones that the networks know."""
 
     @cached_property
     def pretrained(self) -> Pretrained:
@@ -57,7 +59,8 @@ class Match:
         text = f"known circuit: {name}" if same else f"similar to {name}"
         new = technology not in self.pretrained.facts["technologies"]
         text += f", in a technology {'new to its networks' if new else 'its networks know'}"
-        own = [each for each in design.specs if each not in self.measures]
+        own = [each.name for each in design.free if each.name not in self.parameters]
+        own += [each for each in design.specs if each not in self.measures]
         return f"{text}; {', '.join(own)} learnt from the trials" if own else text
 
 
@@ -65,19 +68,23 @@ def match(design: Design, folder: Path = FOLDER) -> Match | None:
     """The networks in `folder` that know the circuit of `design`: all its parameters and, of the
     measures with a spec, a share `SHARE` at least; None where none does. Raises StorageError where
     the index is damaged."""
-    found = None
+    found = []
     for name, entry in _index(folder).items():
         if not _has_parameters(design, entry["axes"]):
             continue
         known = tuple(each for each in design.specs if _unit(design, each) == _unit_of(entry, each))
         if len(known) < SHARE * len(design.specs):
             continue
-        same = template_hashes(design, known) <= set(entry["templates"]) and all(
+        free = tuple(each.name for each in design.free if each.name in entry["axes"])
+        same = len(free) == len(design.free)
+        same = same and template_hashes(design, known) <= set(entry["templates"])
+        same = same and all(
             design.measures[each].expression == entry["measures"][each]["expr"] for each in known
         )
-        if found is None or (len(known), same) > (len(found.measures), found.same):
-            found = Match(name, folder / f"{name}.npz", same, known)
-    return found
+        found.append(Match(name, folder / f"{name}.npz", same, known, free))
+    return max(
+        found, key=lambda each: (len(each.measures) + len(each.parameters), each.same), default=None
+    )
 
 
 def placed(found: Match, design: Design) -> tuple[Placed, bool] | None:
@@ -91,9 +98,11 @@ def placed(found: Match, design: Design) -> tuple[Placed, bool] | None:
     fixed = {name: axes[name].unit(value) for name in names
              if (value := design.parameters[name].value) is not None}  # fmt: skip
     ordered, conditions = [axes[name] for name in names], _conditions(design)
+    usual = {name: value for name, each in (library.parameters if library else {}).items()
+             if name not in names and (value := each.value) is not None}  # fmt: skip
     if library is None or not set(encoder.home) <= set(conditions):
         loose = UNKNOWN * encoder.spread
-        return Placed(pretrained, ordered, np.zeros(encoder.size), loose, fixed), found.same
+        return Placed(pretrained, ordered, np.zeros(encoder.size), loose, fixed, usual), found.same
     assert design.technology is not None
     technology, same = design.technology.name, found.same and _alike(design, library, names)
     code = encoder.code(pretrained.devices[technology], conditions)
@@ -104,7 +113,7 @@ def placed(found: Match, design: Design) -> tuple[Placed, bool] | None:
     sure = sure and all(_near(conditions[each], _conditions(library)[each])
                         for each in encoder.home if each in OWN)  # fmt: skip
     spread = np.where(np.abs(code) > ends, LOOSE, KNOWN if sure else NEW) * encoder.spread
-    return Placed(pretrained, ordered, np.clip(code, -ends, ends), spread, fixed), same
+    return Placed(pretrained, ordered, np.clip(code, -ends, ends), spread, fixed, usual), same
 
 
 def _in_library(found: Match, design: Design) -> Design | None:
@@ -188,9 +197,11 @@ def _unit_of(entry: Mapping[str, Any], measure: str) -> str | None:
 
 
 def _has_parameters(design: Design, names: Sequence[str]) -> bool:
-    """True where the free parameters are among `names`, and all others of them are frozen."""
+    """True where the design has `names`, each free or frozen, and no more free ones besides than
+    a share `SHARE` of all."""
     known = design.parameters
-    if not {each.name for each in design.free} <= set(names):
+    free = {each.name for each in design.free}
+    if len(free & set(names)) < SHARE * len(free):
         return False
     return all(name in known and (known[name].free or known[name].frozen) for name in names)
 
