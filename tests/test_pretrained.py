@@ -187,15 +187,31 @@ def test_a_known_circuit_with_measures_of_its_own_takes_fewer_than_a_search():
     assert len(found["m3"].trials) < len(found["search"].trials)
 
 
-def test_networks_that_err_everywhere_are_not_left_alone_for_longer():
-    design = own_measures(design_of(OTA, number=24), "gain")
+def test_measures_that_are_not_what_networks_know_are_learnt_from_the_trials():
+    design = design_of(OTA, number=24)
     agent, space = M3(design, 1, {}), Space(design)
-    specs, points = design.specs, np.random.default_rng(0).random((6, space.dimension))
-    assert agent._trusted == 15
-    results = {NOMINAL: CornerResult(dict.fromkeys(specs, 1.0))}
-    agent.tell([score(number, space.sizing(point), results, specs)
-                for number, point in enumerate(points)])  # fmt: skip
-    assert agent._trusted == 5
+    points = np.random.default_rng(0).random((8, space.dimension))
+    networks = knowledge_of(design).networks
+    said = networks.answer(points, list(design.specs)).mean
+    values = {name: networks.scales[networks.measures.index(name)].backward(column)
+              for name, column in zip(design.specs, said.T, strict=True)}  # fmt: skip
+
+    def trials(wrong):
+        return [score(number, space.sizing(point), {NOMINAL: CornerResult(
+                    {name: 1e3 if name in wrong else float(column[number])
+                     for name, column in values.items()})}, design.specs)
+                for number, point in enumerate(points)]  # fmt: skip
+
+    agent.tell(trials({"gain"})[:2])
+    assert "gain" not in agent.describe()
+    agent.tell(trials({"gain"})[2:])
+    assert agent.describe().endswith("; gain not as they know it")
+    assert agent.relying
+    assert "gain" not in agent.foretell(agent.ask(1)[0])
+    agent = M3(design, 1, {})
+    agent.tell(trials(set(design.specs)))
+    assert not agent.relying
+    assert agent.ask(1)
 
 
 def test_measures_of_the_same_name_in_another_unit_are_others(copied):

@@ -38,8 +38,9 @@ REACH = 0.15
 """How far a trial's correction reaches: length scale, in units of the root of the dimension."""
 TEACHING = 3
 """Factor on `alone` where networks know a part of measures or parameters: trials teach the rest."""
-ASTRAY = 5.0
-"""Median of what networks miss, in units of their error, from which that factor is not given."""
+ASTRAY, ASTRAY_FOR = 30.0, 3
+"""Median of what networks miss of a measure, in units of their error, from which it is another than
+the one that they have learnt, once there are so many trials."""
 HOPELESS, HOPELESS_FOR = 1e-8, 5
 """Chance of the first proposal below which a target is called doubtful, once so many have failed:
 later chances grow, as each miss makes the networks less sure of themselves."""
@@ -74,26 +75,34 @@ class M3:
         self._begin(design)
 
     def _begin(self, design: Design) -> None:
-        self._history = History(design, self._seed)
+        self._design, self._history = design, History(design, self._seed)
         self._asked = 0
         """Sizings asked for since these specs were given."""
         self._outlook: list[tuple[float, str]] = []
         """Of each first proposal of the networks: log of its chance, the measure most in doubt."""
         self._late = 0
         """Times asked since the networks are not alone any more."""
-        rows = outputs(design)
+        self._astray: list[str] = []
+        """Measures that are not what the networks have learnt."""
+        self._believe()
+
+    def _believe(self) -> None:
+        """Begin to believe the networks, as far as they know the design."""
         self._beliefs: Beliefs | None = None
         self._unknown: set[str] = set()
-        """Measures with a spec that the networks have not learnt."""
+        """Measures with a spec that the networks do not know."""
         self._teaching = False
         """True where there are such, or parameters that the networks do not read."""
-        if self._networks is not None:
-            known = [row for row in rows if row.measure in self._networks.measures]
-            self._unknown = {row.measure for row in rows} - {row.measure for row in known}
-            read = {axis.name for axis in self._networks.axes}
-            self._teaching = bool(self._unknown) or any(p.name not in read for p in design.free)
-            if len(known) >= SHARE * len(rows):
-                self._beliefs = Beliefs(self._networks, Space(design), known)
+        networks, rows = self._networks, outputs(self._design)
+        if networks is None:
+            return
+        names = [name for name in networks.measures if name not in self._astray]
+        known = [row for row in rows if row.measure in names]
+        self._unknown = {row.measure for row in rows if row.measure not in names}
+        read = {axis.name for axis in networks.axes}
+        self._teaching = bool(self._unknown) or any(p.name not in read for p in self._design.free)
+        if len(known) >= SHARE * len(rows):
+            self._beliefs = Beliefs(networks, Space(self._design), known)
 
     @property
     def relying(self) -> bool:
@@ -117,7 +126,7 @@ class M3:
     @property
     def _trusted(self) -> int:
         """Sizings that the networks ask for before `search` takes turns."""
-        teaching = self._teaching and self._beliefs is not None and self._beliefs.miss < ASTRAY
+        teaching = self._teaching and not self._astray
         return TEACHING * self._alone if teaching else self._alone
 
     def _is_turn_of_networks(self) -> bool:
@@ -150,18 +159,26 @@ class M3:
         return search.best(Joined([beliefs, AllSpecs(self._history.space, others)]), anchors)
 
     def tell(self, trials: Sequence[Trial]) -> None:
-        taken = self._history.tell(trials)
-        if self._beliefs is not None:
-            self._beliefs.correct(taken)
+        self._correct(self._history.tell(trials))
         self._search.tell(trials)
 
     def retarget(self, design: Design, trials: Sequence[Trial]) -> bool:
         """Go on with other specs: `trials` replace those told."""
         self._begin(design)
-        taken = self._history.tell(trials)
-        if self._beliefs is not None:
-            self._beliefs.correct(taken)
+        self._correct(self._history.tell(trials))
         return self._search.retarget(design, trials)
+
+    def _correct(self, taken: Sequence[tuple[Trial, FloatArray]]) -> None:
+        """Correct the networks, without the measures that turn out to be others."""
+        if self._beliefs is None:
+            return
+        self._beliefs.correct(taken)
+        history = self._history
+        if len(history.trials) >= ASTRAY_FOR and (astray := self._beliefs.astray):
+            self._astray += astray
+            self._believe()
+            if self._beliefs is not None:
+                self._beliefs.correct(list(zip(history.trials, history.points, strict=True)))
 
     def foretell(self, sizing: Sizing) -> dict[str, tuple[float, float, float]]:
         """What is believed of a sizing: measure -> expected, and ends of its middle half."""
@@ -176,7 +193,8 @@ class M3:
         if self._beliefs is None:
             return f"networks know too few of the measures: {self._search.describe()}"
         if self.relying:
-            return self._words
+            others = f"; {', '.join(self._astray)} not as they know it" if self._astray else ""
+            return self._words + others
         return f"{self._patience} trials by networks led nowhere: {self._search.describe()}"
 
     def doubt(self) -> str:
@@ -224,8 +242,8 @@ class Beliefs:
         self._seen = np.empty((0, len(rows)))
         """What was simulated, on the scales of the measures; nan where no value."""
         self._fitted: dict[int, tuple[int, gp.Hyper]] = {}
-        self.miss = 0.0
-        """Median of what the networks miss in the trials told, in units of their error."""
+        self.astray: list[str] = []
+        """Measures of which the networks miss the trials told by far."""
         networks.learn(self._points, self._seen, self._measures)
         self._corrections: list[Correction | None] = [None] * len(rows)
 
@@ -245,8 +263,8 @@ class Beliefs:
         self._networks.learn(x, self._seen, self._measures)
         said = self._networks.answer(x, self._measures).mean
         missed = (self._seen - said) / np.array([row.error for row in self._rows])
-        there = np.abs(missed[np.isfinite(missed)])
-        self.miss = float(np.median(there)) if there.size else 0.0
+        self.astray = [name for name, column in zip(self._measures, np.abs(missed).T, strict=True)
+                       if _median(column) >= ASTRAY]  # fmt: skip
         self._corrections = [self._corrected(k, column) for k, column in enumerate(missed.T)]
 
     def __call__(self, points: FloatArray, floor: float) -> FloatArray:
@@ -332,6 +350,12 @@ class Correction:
         """Mean and deviation, each of shape (n,)."""
         mean, deviation = self._process.predict(features)
         return mean + self._middle, deviation
+
+
+def _median(values: FloatArray) -> float:
+    """Of those that are numbers; 0 where none is."""
+    known = values[np.isfinite(values)]
+    return float(np.median(known)) if known.size else 0.0
 
 
 def apart(points: FloatArray, scores: FloatArray, count: int) -> FloatArray:
