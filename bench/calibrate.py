@@ -21,13 +21,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from m3eda.circuits.calibration import SLACK, Calibration, Chosen, Samples, goals_of
+from m3eda.circuits.calibration import SLACK, Calibration, Chosen, Samples, goals_of, limits_of
 from m3eda.circuits.catalogue import Circuit
 from m3eda.circuits.opening import catalogue, open_circuit
 from m3eda.circuits.targets import TargetList, targets_text
 from m3eda.design.snapshot import circuit_hash
 from m3eda.design.space import Space
-from m3eda.design.types import Design, Sizing
+from m3eda.design.types import Sizing
 from m3eda.errors import M3edaError
 from m3eda.flow import Execution, Project
 from m3eda.report.atomic import write_atomic
@@ -42,16 +42,6 @@ EVOLVED_SHARE = 0.25
 COUNT = 50
 TIMEOUT = 20.0
 """Seconds for one run of the simulator."""
-
-
-def limits_of(design: Design, names: Sequence[str]) -> dict[str, dict[str, float]]:
-    """{measure: {side: limit}} of the specs of `names`."""
-    found = {}
-    for name in names:
-        limits = design.specs[name].limits
-        side = "min" if limits.minimum is not None else "max"
-        found[name] = {side: getattr(limits, f"{side}imum")}
-    return found
 
 
 def simulator_of(

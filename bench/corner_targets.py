@@ -18,8 +18,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from bench.calibrate import CHECKPOINTS, Checkpoint, figures_of, limits_of, rounded
-from m3eda.circuits.calibration import Calibration, Goals, goals_of
+from bench.calibrate import CHECKPOINTS, Checkpoint, figures_of, rounded
+from m3eda.circuits.calibration import Calibration, Goals, goals_of, limits_of
 from m3eda.circuits.opening import catalogue, open_circuit
 from m3eda.circuits.targets import TargetList, targets_text
 from m3eda.design.space import Space

@@ -24,9 +24,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from bench.calibrate import CHECKPOINTS, Checkpoint, limits_of, rounded, simulator_of
+from bench.calibrate import CHECKPOINTS, Checkpoint, rounded, simulator_of
 from bench.targets import write_list
-from m3eda.circuits.calibration import Calibration, Goals, Samples, goals_of, spread
+from m3eda.circuits.calibration import Calibration, Goals, Samples, goals_of, limits_of, spread
 from m3eda.circuits.opening import catalogue, open_circuit
 from m3eda.design.space import Space
 from m3eda.design.types import Limits, Sizing, Spec

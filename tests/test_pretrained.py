@@ -16,6 +16,7 @@ from m3eda import library
 from m3eda.agents.auto import Auto
 from m3eda.circuits.opening import catalogue, open_circuit
 from m3eda.circuits.targets import targets_of
+from m3eda.design.scoring import margin
 from m3eda.design.space import Space
 from m3eda.design.types import NOMINAL, Corner, Parameter
 from m3eda.errors import StorageError
@@ -496,6 +497,42 @@ def test_points_are_the_same_however_often_they_are_interrupted(tmp_path):
         assert (one.x == other.x).all()
         assert np.array_equal(one.values, other.values, equal_nan=True)
         assert split_of(one.place.technology) == "train"
+
+
+@pytest.mark.parametrize(("missing", "alone"), [(0, True), (1, False)])
+def test_errors_are_told_by_good_points_where_there_are_enough(missing, alone):
+    pytest.importorskip("torch")
+    from m3eda.policy.pretraining import LEAST_GOOD, Rows, _judged
+
+    count = LEAST_GOOD - missing
+
+    def rows(good, bad, held):
+        size, mask = good + bad, np.arange(good + bad) < good
+        return Rows(np.empty((size, 1)), np.empty((size, 1)), np.full(size, held), mask)
+
+    judged = _judged([rows(100, 100, held=False), rows(count, 7, held=True)])
+    assert not judged[:200].any()
+    assert judged[200 : 200 + count].all()
+    assert judged[200 + count :].all() != alone
+
+
+@pytest.mark.simulator
+def test_a_good_point_meets_the_least_that_is_asked_of_the_circuit(tmp_path):
+    pytest.importorskip("torch")
+    from m3eda.policy.pretraining import Pretraining
+
+    circuit = catalogue().circuit("passive_filter")
+    points = LibraryPoints(circuit, tmp_path)
+    points.simulate(4, Execution(cache=False))
+    found = Pretraining(circuit, points, np.eye(27))
+    values = np.concatenate([block.values for block in points.blocks()])
+    values = values[:, [points.measures.index(name) for name in found.measures]]
+    good = found._good(points.design, values)
+    assert 0 < good.sum() < len(good)
+    wanted = points.design.specs.items()
+    for row, is_good in zip(values, good, strict=True):
+        measured = dict(zip(found.measures, row, strict=True))
+        assert is_good == all(margin(measured[name], spec.limits) >= 0.0 for name, spec in wanted)
 
 
 def test_a_damaged_file_ends_a_run_with_one_line(tmp_path, copied):

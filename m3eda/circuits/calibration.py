@@ -7,7 +7,7 @@ and a thousand random sizings no more than another.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 
@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from m3eda.design.space import Space
+from m3eda.design.types import Design
 
 FloatArray = NDArray[np.float64]
 BoolArray = NDArray[np.bool_]
@@ -69,6 +70,16 @@ class Goals:
         """(n,): rows that meet `target` strictly."""
         with np.errstate(invalid="ignore"):
             return np.asarray(np.all(self.signs * raw >= self.signs * target, axis=1))
+
+
+def limits_of(design: Design, names: Sequence[str]) -> dict[str, dict[str, float]]:
+    """{measure: {side: limit}} of the specs of `names`."""
+    found = {}
+    for name in names:
+        limits = design.specs[name].limits
+        side = "min" if limits.minimum is not None else "max"
+        found[name] = {side: getattr(limits, f"{side}imum")}
+    return found
 
 
 def goals_of(

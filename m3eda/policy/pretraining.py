@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,11 +12,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from m3eda import __version__
+from m3eda.circuits.calibration import limits_of
 from m3eda.circuits.catalogue import Circuit
 from m3eda.circuits.targets import TargetList, targets_of
 from m3eda.design.ranges import FloatArray
 from m3eda.design.space import Axis, Space
-from m3eda.design.types import NOMINAL
+from m3eda.design.types import NOMINAL, Design
 from m3eda.learning.settings import HELD_OUT
 from m3eda.learning.splits import TECHNOLOGIES
 from m3eda.policy.conditions import DeviceTable, conditions_at
@@ -30,6 +31,8 @@ HELD_BLOCKS = 10
 """One block in so many is held back, with its corner."""
 HELD_SAMPLES = 50
 """The same of samples at home."""
+LEAST_GOOD = 50
+"""Good points held back by which errors are told; with fewer, by all that are held back."""
 BLOCK_SHARE = 0.5
 """Of what a batch draws, from blocks where there are samples as well."""
 
@@ -44,6 +47,8 @@ class Rows:
     """Measures in SI units, nan where there is none, shape (n, m)."""
     held: NDArray[np.bool_]
     """Held back, shape (n,)."""
+    good: NDArray[np.bool_]
+    """Meets the least that anybody asks of the circuit where it stands, shape (n,)."""
 
 
 class Pretraining:
@@ -76,7 +81,7 @@ class Pretraining:
         goals = np.stack([s.forward(v) for s, v in zip(scales, values.T, strict=True)], axis=1)
         goals[~np.isfinite(values)] = np.nan
         given = np.concatenate([part.given for part in parts])
-        held = np.concatenate([part.held for part in parts])
+        held = _judged(parts)
         weights = fit_networks(given, goals, _balanced(parts), seed, fitting, heard)
         weights = {name: each.astype(np.float16).astype(np.float32)
                    for name, each in weights.items()}  # fmt: skip
@@ -117,7 +122,8 @@ class Pretraining:
         found = []
         for block in self._points.blocks():
             if np.isfinite(block.devices).all():
-                axes = Space(self._points.project(block.place.technology).design).axes
+                design = self._points.project(block.place.technology).design
+                axes = Space(design).axes
                 code = encoder.code(block.devices, block.conditions)
                 values = block.values[:, columns]
                 # what meets a held-out target where it is a target is nothing to learn from
@@ -127,7 +133,8 @@ class Pretraining:
                 kept = ~self._meets_held_out(values) if at_home else np.full(len(values), True)
                 held = block.number % HELD_BLOCKS == HELD_BLOCKS - 1
                 found.append(Rows(_given(axes, block.x[kept], code), values[kept],
-                                  np.full(int(kept.sum()), held)))  # fmt: skip
+                                  np.full(int(kept.sum()), held),
+                                  self._good(design, values[kept])))  # fmt: skip
         return self._joined(found, encoder)
 
     def _at_home(self, encoder: Encoder, devices: dict[str, FloatArray]) -> Rows:
@@ -141,20 +148,26 @@ class Pretraining:
         kept = ~self._meets_held_out(values)
         code = encoder.code(devices[self._home], self._home_conditions())
         held = np.arange(int(kept.sum())) % HELD_SAMPLES == HELD_SAMPLES - 1
-        return Rows(_given(self._space.axes, points[kept], code), values[kept], held)
+        return Rows(_given(self._space.axes, points[kept], code), values[kept], held,
+                    self._good(self._points.design, values[kept]))  # fmt: skip
 
     def _meets_held_out(self, values: FloatArray) -> NDArray[np.bool_]:
         """Rows that meet a target nobody may train on, shape (n,)."""
         met = np.zeros(len(values), dtype=bool)
         for number in range(len(self._list.targets) if self._list else 0):
-            if number % HELD_OUT == HELD_OUT - 1:
-                met |= self._met(values, number)
+            if number % HELD_OUT == HELD_OUT - 1 and self._list:
+                met |= self._met(values, self._list.limits(number))
         return met
 
-    def _met(self, values: FloatArray, number: int) -> NDArray[np.bool_]:
-        assert self._list is not None
+    def _good(self, design: Design, values: FloatArray) -> NDArray[np.bool_]:
+        """Rows that meet the least that anybody asks, shape (n,)."""
+        return self._met(values, limits_of(design, self.measures))
+
+    def _met(
+        self, values: FloatArray, wanted: Mapping[str, Mapping[str, float]]
+    ) -> NDArray[np.bool_]:
         met = np.ones(len(values), dtype=bool)
-        for name, limits in self._list.limits(number).items():
+        for name, limits in wanted.items():
             for side, limit in limits.items():
                 column = values[:, self.measures.index(name)]
                 with np.errstate(invalid="ignore"):
@@ -172,13 +185,22 @@ class Pretraining:
         if not parts:
             nowhere = np.zeros(encoder.size)
             parts = [Rows(_given(self._space.axes, np.empty((0, self._space.dimension)), nowhere),
-                          np.empty((0, len(self.measures))), np.empty(0, bool))]  # fmt: skip
+                          np.empty((0, len(self.measures))), np.empty(0, bool),
+                          np.empty(0, bool))]  # fmt: skip
         return Rows(*(np.concatenate([getattr(part, name) for part in parts])
-                      for name in ("given", "values", "held")))  # fmt: skip
+                      for name in ("given", "values", "held", "good")))  # fmt: skip
 
 
 def _given(axes: Sequence[Axis], x: FloatArray, code: FloatArray) -> Array:
     return np.hstack([inputs(axes, x), np.tile(code, (len(x), 1))]).astype(np.float32)
+
+
+def _judged(parts: Sequence[Rows]) -> NDArray[np.bool_]:
+    """Rows by which errors are told, shape (n,): those held back, good ones alone where there are
+    enough. What is proposed lies there, and where a circuit is dead networks miss far more."""
+    held = np.concatenate([part.held for part in parts])
+    good = held & np.concatenate([part.good for part in parts])
+    return good if good.sum() >= LEAST_GOOD else held
 
 
 def _balanced(parts: Sequence[Rows]) -> NDArray[np.intp]:
