@@ -12,6 +12,7 @@ import os
 import sys
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from functools import cache
 from importlib import import_module, metadata
 from importlib.metadata import EntryPoint
 from pathlib import Path
@@ -56,7 +57,8 @@ class Source:
 def find(files: Iterable[Path] = ()) -> tuple[list[Source], list[str]]:
     """Every plugin that is to be loaded, m3eda's own first, the design's `files` last; and a line
     on what is odd about them. Raises PluginError where M3EDA_PLUGINS names what is not there."""
-    installed, odd = _installed()
+    found, notes = _installed(tuple(sys.path))
+    installed, odd = list(found), list(notes)
     installed.sort(key=lambda source: (not source.built_in, source.distribution.lower()))
     asked = os.environ.get("M3EDA_PLUGINS")
     items = [item.strip() for item in (asked or "").split(",") if item.strip()]
@@ -148,8 +150,10 @@ def _of_file(path: Path) -> Any:
     return module
 
 
-def _installed() -> tuple[list[Source], list[str]]:
-    """The entry points of every distribution, and a line on each whose metadata is damaged."""
+@cache
+def _installed(path: tuple[str, ...]) -> tuple[list[Source], list[str]]:
+    """The entry points of every distribution on `path`, that of this process, and a line on each
+    whose metadata is damaged."""
     odd: list[str] = []
     try:
         entries: Iterable[EntryPoint] = metadata.entry_points(group=GROUP)

@@ -18,10 +18,19 @@ allowed where the score lies below the floor."""
 _LOG_ROOT_2PI = 0.5 * math.log(2.0 * math.pi)
 
 
-def log_interval(mean: FloatArray, deviation: FloatArray, low: float, high: float) -> FloatArray:
-    """log P(low <= y <= high) for normal y, exact far into the tails."""
-    from scipy.special import log_ndtr
+def log_interval(
+    mean: FloatArray, deviation: FloatArray, low: float, high: float,
+    given: Callable[[FloatArray], FloatArray] | None = None,
+) -> FloatArray:  # fmt: skip
+    """log P(low <= y <= high) for normal y, exact far into the tails.
 
+    `given` stands in for SciPy's `log_ndtr`; `m3eda.agents.normal` has one.
+    """
+    log_ndtr = given
+    if log_ndtr is None:
+        from scipy import special
+
+        log_ndtr = special.log_ndtr
     below = (low - mean) / deviation
     above = (high - mean) / deviation
     if high == math.inf:

@@ -100,6 +100,8 @@ class Bo:
 
     def ask(self, n: int) -> list[Sizing]:
         points = self._history.new_of(self._starts)
+        if not self._history.trials:
+            gp.load()  # now that the simulator starts, which takes as long
         if self.started or not len(points):
             points = self._proposals(max(n, 1))
         elif len(points) < n:

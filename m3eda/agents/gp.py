@@ -10,6 +10,7 @@ and the rest stay near zero. The variance of the signal is profiled out of the l
 
 from __future__ import annotations
 
+import importlib
 import math
 from dataclasses import dataclass
 from typing import Any
@@ -46,6 +47,11 @@ class Hyper:
     """Shape (f, f): inputs times this are compared at unit length scale."""
     noise: float
     """Variance relative to the signal's."""
+
+
+def load() -> None:
+    """Load what `fit` needs: it takes a quarter of a second."""
+    importlib.import_module("scipy.optimize")
 
 
 def prior_mode(features: int, prior: Prior) -> Hyper:

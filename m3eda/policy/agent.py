@@ -18,6 +18,7 @@ from m3eda.agents.acquisition import AllSpecs, Score, Search, log_interval
 from m3eda.agents.auto import Auto
 from m3eda.agents.bo import one_thread
 from m3eda.agents.history import History, take_options
+from m3eda.agents.normal import log_ndtr
 from m3eda.agents.options import whole
 from m3eda.agents.outputs import Output, outputs
 from m3eda.agents.surrogate import THOROUGH
@@ -272,7 +273,7 @@ class Beliefs:
         total = answer.exists.sum(axis=1)
         rows = self._expected(answer, self._space.features(points))
         for (mean, deviation), row in zip(rows, self._rows, strict=True):
-            total = total + log_interval(mean, deviation, row.low, row.high)
+            total = total + log_interval(mean, deviation, row.low, row.high, log_ndtr)
         return np.asarray(total)
 
     def of(self, point: FloatArray) -> dict[str, tuple[float, float, float]]:
@@ -289,9 +290,11 @@ class Beliefs:
         """The measure of a unit point, shape (d,), that is least likely to meet its spec."""
         answer = self._answer(point[None])
         rows = self._expected(answer, self._space.features(point[None]))
-        chances = [float(log_interval(mean, deviation, row.low, row.high)[0]) + float(exists)
-                   for (mean, deviation), row, exists in zip(rows, self._rows, answer.exists[0],
-                                                             strict=True)]  # fmt: skip
+        chances = [
+            float(log_interval(mean, deviation, row.low, row.high, log_ndtr)[0]) + float(exists)
+            for (mean, deviation), row, exists
+            in zip(rows, self._rows, answer.exists[0], strict=True)
+        ]  # fmt: skip
         return self._measures[int(np.argmin(chances))]
 
     def _expected(

@@ -18,6 +18,7 @@ from m3eda.circuits.opening import catalogue, open_circuit
 from m3eda.design.space import Space
 from m3eda.design.types import Design
 from m3eda.errors import M3edaError, StorageError
+from m3eda.plugins import Plugins
 from m3eda.policy.pretrained import FOLDER, OWN, VARIED, Placed, Pretrained, read_pretrained
 
 INDEX = "index.json"
@@ -121,8 +122,9 @@ def _in_library(found: Match, design: Design) -> Design | None:
     technology = design.technology.name if design.technology else ""
     if technology not in found.pretrained.devices:
         return None
+    plugins = Plugins(silent=True)  # what there is to tell was told when the design was loaded
     try:
-        return open_circuit(catalogue().circuit(found.circuit), technology).design
+        return open_circuit(found.circuit, technology, plugins=plugins).design
     except M3edaError:  # the circuit is of another library, or not in this technology
         return None
 

@@ -270,3 +270,4 @@ def _kill(pid: int) -> None:
 def boot(arguments: Any) -> None:
     """Entry point of the zygote's program: the parent's `sys.path` and the socket's number."""
     zygote(int(arguments[-1]))
+    os._exit(0)  # whoever waits for it need not wait for Python to take itself apart

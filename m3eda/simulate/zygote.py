@@ -6,6 +6,7 @@ import contextlib
 import json
 import os
 import pickle
+import select
 import shutil
 import signal
 import socket
@@ -93,7 +94,7 @@ class Zygote:
         ready, self._ready = self._ready, False
         try:
             # one that still imports has no workers, and hears nothing yet
-            process.wait(2.0 if ready else 0.0)
+            _wait(process, 2.0 if ready else 0.0)
         except subprocess.TimeoutExpired:
             with contextlib.suppress(OSError):
                 os.killpg(process.pid, signal.SIGKILL)
@@ -133,6 +134,20 @@ class Zygote:
         if isinstance(error, M3edaError):
             raise error
         raise PluginError("workers cannot be started: a fresh Python process fails to load them")
+
+
+def _wait(process: subprocess.Popen[bytes], seconds: float) -> None:
+    """Raises TimeoutExpired. `Popen.wait` looks again and again, at last every 50 ms."""
+    with contextlib.suppress(OSError, AttributeError):  # not on Linux, or an old one
+        descriptor = os.pidfd_open(process.pid)
+        try:
+            ended = select.poll()
+            ended.register(descriptor, select.POLLIN)
+            ended.poll(1000.0 * seconds)
+            seconds = 0.0
+        finally:
+            os.close(descriptor)
+    process.wait(seconds)
 
 
 @dataclass
