@@ -82,6 +82,7 @@ def cli() -> None:
 @click.option("-o", "--output", type=FILE, help="Write the sized netlist here when specs are met.")
 @click.option("--run-dir", type=FOLDER, help="Keep the run here (default: runs/ beside DESIGN).")
 @click.option("--agent", help="Use this agent in place of the design's.")
+@click.option("--policy", type=FILE, help="Go by the networks of this file of `m3eda learn`.")
 @click.option("--simulator", help="Use this simulator in place of the design's.")
 @click.option("--budget", type=click.IntRange(1), help="Largest number of simulated sizings.")
 @click.option(
@@ -144,8 +145,10 @@ def size(design: Path, dry_run: bool, as_json: bool, **options: Any) -> ExitCode
         raise click.UsageError("--resume and --fresh exclude each other")
     if options["quiet"]:
         cli_plugins.hush()
-    own = ("agent", "simulator", "budget", "seconds", "seed", "batch", "timeout", "corners",
-           "strategy")  # fmt: skip
+    if options["policy"] and options["agent"] not in {None, "auto", "m3"}:
+        raise click.UsageError(f"--policy is for the agent m3, not for {options['agent']}")
+    own = ("agent", "policy", "simulator", "budget", "seconds", "seed", "batch", "timeout",
+           "corners", "strategy")  # fmt: skip
     project = Project.load(design, **{key: options.pop(key) for key in own})
     execution = _execution(options)
     if dry_run:

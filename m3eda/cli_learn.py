@@ -33,6 +33,18 @@ from m3eda.errors import ExitCode
 )
 @click.option("--run-dir", type=FOLDER, help="The run's folder (default: runs/<design>).")
 @click.option("--fresh", is_flag=True, help="Fit the networks anew; simulations are kept.")
+@click.option(
+    "--ledger/--no-ledger",
+    default=True,
+    help="Take along what earlier runs have simulated of the circuit (default: --ledger).",
+)
+@click.option(
+    "--add",
+    type=FOLDER,
+    metavar="RUN",
+    multiple=True,
+    help="Take along what this run of the same circuit has simulated, from now on.",
+)
 @JOBS
 @TIMEOUT
 @click.option("--json", "as_json", is_flag=True, help="Print what was learnt as JSON on stdout.")
@@ -46,6 +58,8 @@ def learn(design: Path, timeout: float | None, **options: Any) -> ExitCode:
     from m3eda.flow import Project
     from m3eda.policy.learn import LearnOptions, learn_command
 
+    if options["add"] and not options["ledger"]:
+        raise click.UsageError("--add and --no-ledger exclude each other")
     if options["quiet"]:
         cli_plugins.hush()
     return learn_command(Project.load(design, timeout=timeout), LearnOptions(**options))

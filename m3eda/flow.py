@@ -6,6 +6,7 @@ Both the command line and Python scripts start here.
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -37,6 +38,8 @@ from m3eda.simulate.render import Renderer, template_folders, template_names
 from m3eda.simulate.runner import Recipe, decks_ahead
 from m3eda.simulate.types import Simulator, WarmSimulator
 
+KNOWING = "m3"
+"""The agent that goes by networks."""
 FAILED = "failed"
 """Where a run directory keeps the first failed deck of each kind."""
 
@@ -98,8 +101,8 @@ class Project:
     @classmethod
     def load(cls, path: Path, **overrides: Any) -> Project:
         """Load a design file. `overrides` replace its own choices: simulator, agent, budget,
-        seconds, seed, batch, timeout, and of the sign-off `corners`, names or `all`, and
-        `strategy`; None leaves one as it is.
+        seconds, seed, batch, timeout, `policy`, a file by which the agent `m3` is to go, and of the
+        sign-off `corners`, names or `all`, and `strategy`; None leaves one as it is.
 
         Raises DesignError with every mistake, PluginError.
         """
@@ -347,6 +350,10 @@ def _overridden(design: Design, overrides: Mapping[str, Any]) -> Design:
     simulator: dict[str, Any] = {k: given[k] for k in ("timeout",) if k in given}
     if "agent" in given and given["agent"] != design.agent.name:
         agent |= {"name": given["agent"], "options": {}}
+    if "policy" in given:
+        kept = design.agent.options if design.agent.name == KNOWING else {}
+        path = os.path.relpath(given["policy"], design.path.parent)
+        agent |= {"name": KNOWING, "options": {**kept, "policy": path}}
     if "simulator" in given and given["simulator"] != design.simulator.name:
         simulator |= {"name": given["simulator"], "options": {}}
     corners = given.get("corners") or design.signoff.corners

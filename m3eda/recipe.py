@@ -34,14 +34,13 @@ def segment_of(
     it would begin with now: where none was asked for, a run that was begun goes on with its own,
     whatever the jobs are today.
     """
-    simulator = f"{design.simulator.name} {evaluator.version}"
+    simulator = _simulator(design, evaluator)
     # a larger budget goes on with the same trials, so it is no other recipe
     # and another version may ask for other sizings, which must not be mixed with these
     mode = [evaluator.mode] if evaluator.mode else []
-    contents = [*contents, *([evaluator.setup] if evaluator.setup else [])]
-    deciding = [*contents, simulator, *mode, *learnt, __version__]
+    deciding = [*contents, *_setup(evaluator), simulator, *mode, *learnt, __version__]
     recipe = design_hash(_without_limits(design), deciding)
-    circuit = circuit_hash(design, [*contents, simulator])
+    circuit = circuit_of_run(design, contents, evaluator)
     known = ledger.segments()
     if resume and known and known[-1].recipe.partition("+")[0] == recipe:
         return known[-1], _trials_of(ledger, known[-1].recipe)
@@ -64,6 +63,20 @@ def segment_of(
         time.time(),
     )
     return ledger.begin(new), _trials_of(ledger, recipe)
+
+
+def circuit_of_run(design: Design, contents: Sequence[str], evaluator: Evaluator) -> str:
+    """`circuit` of a run's segment: hash of what decides a sizing's raw measures. `contents` are
+    hashes of the design's files."""
+    return circuit_hash(design, [*contents, *_setup(evaluator), _simulator(design, evaluator)])
+
+
+def _setup(evaluator: Evaluator) -> list[str]:
+    return [evaluator.setup] if evaluator.setup else []
+
+
+def _simulator(design: Design, evaluator: Evaluator) -> str:
+    return f"{design.simulator.name} {evaluator.version}"
 
 
 def _trials_of(ledger: Ledger, recipe: str) -> list[StoredTrial]:

@@ -78,10 +78,14 @@ def _wrong(text: str, hint: str) -> DesignError:
 
 def circuit_of(project: Project) -> str:
     """Hash of what decides a sizing's measures, ranges and specs aside."""
+    return circuit_hash(project.design, contents_of(project))
+
+
+def contents_of(project: Project) -> list[str]:
+    """Hashes of the files that decide a sizing's measures."""
     sizing = project.nominal_sizing()
     files = [path for path in project.files(sizing) if path.suffix not in {".yaml", ".yml"}]
-    contents = [content_hash(path) for path in files]
-    return circuit_hash(project.design, [*contents, *project.built(sizing)])
+    return [*map(content_hash, files), *project.built(sizing)]
 
 
 def same_circuit(response: Response, design: Design) -> bool:

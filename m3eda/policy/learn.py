@@ -12,7 +12,7 @@ import math
 import os
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from importlib.util import find_spec
 from pathlib import Path
@@ -30,6 +30,7 @@ from m3eda.learning.manifest import parameter_words
 from m3eda.learning.reader import Dataset
 from m3eda.learning.sampling import Sampling
 from m3eda.places import LEARNT, run_directory
+from m3eda.policy.earlier import added, points_of
 from m3eda.policy.known import circuit_of
 from m3eda.policy.response import Response, Scale, read_response, write_response
 from m3eda.report.points import PointsDisplay
@@ -63,6 +64,10 @@ class LearnOptions:
     seconds: float | None = None
     seed: int = 1
     fresh: bool = False
+    ledger: bool = True
+    """Take simulations of earlier runs along."""
+    add: tuple[Path, ...] = ()
+    """Folders of runs whose simulations are to be taken along from now on."""
     jobs: int = 1
     as_json: bool = False
     quiet: bool = False
@@ -90,17 +95,18 @@ class LearningDisplay(ProgressDisplay):
 def learn_command(project: Project, options: LearnOptions) -> ExitCode:
     """Learn the design's circuit, going on where an earlier command was stopped.
 
-    Raises DesignError, StorageError, PluginError without torch, SimulatorMissing, SimulatorBroken
-    where every first point fails, LearningDiverged.
+    Raises DesignError, also where a run to add has no trial of this circuit, StorageError,
+    PluginError without torch, SimulatorMissing, SimulatorBroken where every first point fails,
+    LearningDiverged.
     """
     if find_spec("torch") is None:
         raise PluginError("m3eda learn needs torch: pip install 'm3eda[m3]'")
     folder = options.run_dir or run_directory(project.design)
     path, wanted = folder / LEARNT, _wanted(project, options)
-    points = folder / POINTS / _key(wanted)
-    found = None if options.fresh or options.seconds else _kept(path, wanted)
+    new = sum(added(project, run, folder / POINTS) for run in options.add)
+    found = None if options.fresh or options.seconds or new else _kept(path, wanted)
     if found is None:
-        found = _learn(project, points, wanted, options)
+        found = _learn(project, folder, wanted, options)
         write_response(path, found)
     if options.as_json:
         emit(sys.stdout, json.dumps(_json(found, path), indent=2) + "\n")
@@ -117,6 +123,7 @@ def _wanted(project: Project, options: LearnOptions) -> dict[str, Any]:
         "parameters": {p.name: parameter_words(p) for p in design.free},
         "simulations": options.simulations,
         "seed": options.seed,
+        "ledger": options.ledger,
         "m3eda": __version__,
     }
 
@@ -141,8 +148,14 @@ def _learn(
     project: Project, folder: Path, wanted: dict[str, Any], options: LearnOptions
 ) -> Response:
     began = time.perf_counter()
-    counts = _simulated(project, folder, options)
-    x, values, measures = _points(project, folder, counts)
+    points = folder / POINTS / _key(wanted)
+    counts = _simulated(project, points, options)
+    x, values, measures = _points(points, counts)
+    own = len(x)
+    if options.ledger:
+        more = points_of(project, (folder, folder / POINTS), measures)
+        x, values = np.concatenate([x, more[0]]), np.concatenate([values, more[1]])
+    _check(project, values, measures)
     simulating = time.perf_counter() - began
     import torch
 
@@ -151,7 +164,7 @@ def _learn(
     torch.set_num_threads(options.jobs)
     left = math.inf if options.seconds is None else max(options.seconds - simulating, 1.0)
     facts = {
-        **wanted, "design": project.design.name, "simulations": len(x),
+        **wanted, "design": project.design.name, "simulations": own, "earlier": len(x) - own,
         "by_time": options.seconds is not None, "seconds_simulating": round(simulating, 3),
     }  # fmt: skip
     display = LearningDisplay(project.design.name, options.quiet)
@@ -218,23 +231,27 @@ class _Making:
 
 
 def _points(
-    project: Project, folder: Path, counts: dict[Sampling, int]
+    folder: Path, counts: dict[Sampling, int]
 ) -> tuple[FloatArray, FloatArray, tuple[str, ...]]:
-    """Unit points, shape (n, d), measures, (n, m), and their names. Raises DesignError where too
-    few points have a value of a measure that has a spec."""
+    """Unit points, shape (n, d), measures, (n, m), and their names."""
     parts = [(Dataset(folder / name), count) for name, count in counts.items() if count]
     measures = parts[0][0].measures
     wholes = [(dataset.whole(), count) for dataset, count in parts]
     x = np.concatenate([whole.x[:count] for whole, count in wholes])
     values = np.concatenate([whole.measures[:count] for whole, count in wholes])
+    return x, values, measures
+
+
+def _check(project: Project, values: FloatArray, measures: Sequence[str]) -> None:
+    """Raises DesignError where too few points have a value of a measure that has a spec."""
     values[~np.isfinite(values)] = np.nan
     for spec in project.design.specs.values():
         there = int(np.isfinite(values[:, measures.index(spec.measure)]).sum())
         if there < LEAST:
-            text = f"{spec.measure} exists at {there} of {len(x)} sizings: too few to learn from"
+            count = f"{there} of {len(values)} sizings"
+            text = f"{spec.measure} exists at {count}: too few to learn from"
             hint = "more simulations, or ranges in which the circuit works"
             raise DesignError([Mistake(text, project.design.path, key=spec.measure, hint=hint)])
-    return x, values, measures
 
 
 def _json(response: Response, path: Path) -> dict[str, Any]:
@@ -246,7 +263,8 @@ def _text(project: Project, response: Response, path: Path) -> str:
     facts = response.facts
     took = duration(facts["seconds_simulating"])
     count, title = facts["simulations"], project.design.name
-    lines = [f"{title}: learnt from {count} simulations ({took}): {path}"]
+    earlier = f" and {more} of earlier runs" if (more := facts.get("earlier")) else ""
+    lines = [f"{title}: learnt from {count} simulations ({took}){earlier}: {path}"]
     for name, scale, error in zip(response.measures, response.scales, response.errors, strict=True):
         lines.append(f"  {name}: nine in ten within {_width(scale, error)}")
     lines.append("`m3eda size` goes by it from now on")
