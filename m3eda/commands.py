@@ -21,6 +21,7 @@ from m3eda.places import run_directory
 from m3eda.report.atomic import check_writable, silence
 from m3eda.report.depfile import write_depfile
 from m3eda.report.package import Written, write_outputs
+from m3eda.report.screen import is_terminal
 from m3eda.report.summary import Summary, Tally, summarize
 from m3eda.report.terminal import Display, DisplayKind, make_display
 from m3eda.simulate.failures import SystematicFailure
@@ -71,6 +72,8 @@ def size_command(project: Project, options: SizeOptions) -> ExitCode:
             written = _write(prepared, summary, run_dir, options)
             with _perhaps_unread():
                 display.finish(summary, written)
+                if options.display == "auto" and is_terminal(sys.stderr):
+                    _advise(prepared, summary, display, options)
     except SystematicFailure as failure:
         raise failure.located(prepared.run.design, run_dir / FAILED) from failure
     finally:
@@ -85,6 +88,13 @@ def size_command(project: Project, options: SizeOptions) -> ExitCode:
         if summary.ending is End.INTERRUPTED and not options.quiet:
             _say("interrupted; run the same command again to go on where it stopped")
     return exit_code(summary)
+
+
+def _advise(prepared: Prepared, summary: Summary, display: Display, options: SizeOptions) -> None:
+    from m3eda.advice import advice
+
+    if line := advice(prepared, summary, options.execution.jobs):
+        display.note(line)
 
 
 @contextlib.contextmanager
