@@ -16,7 +16,7 @@ EXTRAS ?=
         bench-objectives bench-engine bench-time bench-ngspice bench-proposals bench-technology \
         bench-measures bench-simulators bench-library bench-dataset bench-paper library-targets \
         bench-targets pretrain pretrain-smoke bench-pretrained bench-signoff bench-yields \
-        bench-porting bench-slopes bench-learn bench-m3 bench-training bench-trust-region \
+        bench-porting bench-slopes bench-learn bench-learn-again bench-m3 bench-training bench-trust-region \
         bench-smallest wheel clean
 
 help:  ## list the targets
@@ -113,6 +113,9 @@ bench-slopes: $(DEVELOPED)  ## how much of a circuit's slopes those of others fo
 bench-learn: $(LEARNING) simulator  ## simulations a target once a circuit has been learnt
 	$(BIN)/python -m bench.learn $(ARGS)
 
+bench-learn-again: $(LEARNING) simulator  ## points for the same error from networks of a circuit like it
+	$(BIN)/python -m bench.learn_again $(ARGS)
+
 bench-m3: $(LEARNING) simulator  ## the M3 paper's tables, of what was run (a seed takes hours; resumes)
 	$(BIN)/python -m bench.m3_tables $(ARGS)
 
@@ -147,6 +150,7 @@ bench-smallest: $(LEARNING) simulator  ## every benchmark once at its smallest s
 	$(BIN)/python -m bench.training --smallest
 	$(BIN)/python -m bench.m3_tables --smallest
 	$(BIN)/python -m bench.learn --smallest
+	$(BIN)/python -m bench.learn_again --smallest
 	$(BIN)/python -m bench.pretrain --smallest
 	$(BIN)/python -m bench.pretrained --smallest
 	$(BIN)/python -m bench.slopes --smallest

@@ -45,6 +45,12 @@ from m3eda.errors import ExitCode
     multiple=True,
     help="Take along what this run of the same circuit has simulated, from now on.",
 )
+@click.option(
+    "--from",
+    "begin",
+    type=click.Path(path_type=Path, dir_okay=False, exists=True),
+    help="Begin with the networks of this file: of a circuit like it, by an earlier `m3eda learn`.",
+)
 @JOBS
 @TIMEOUT
 @click.option("--json", "as_json", is_flag=True, help="Print what was learnt as JSON on stdout.")

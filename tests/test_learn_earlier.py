@@ -12,7 +12,9 @@ import pytest
 from m3eda import library
 from m3eda.design.space import Space
 from m3eda.flow import Project
+from m3eda.places import learnt_file
 from m3eda.policy.earlier import points_of
+from m3eda.policy.response import read_response
 from tests.helpers import changed, m3eda, only_line
 from tests.test_learn import given_to, learn, learnt, nominal_filter, response_of  # noqa: F401
 
@@ -128,5 +130,56 @@ def test_size_goes_by_the_networks_of_a_file(learnt, tmp_path):  # noqa: F811
 )
 def test_a_policy_that_cannot_be_used_is_told_in_one_line(tmp_path, given, code, words):
     done = m3eda("size", nominal_filter(tmp_path), *given, cwd=tmp_path)
+    assert done.returncode == code
+    assert words in only_line(done)
+
+
+def test_learning_begins_with_the_networks_of_a_circuit_like_it(learnt, tmp_path):  # noqa: F811
+    path = nominal_filter(tmp_path)
+    changed(tmp_path, "cload: 1n}", "cload: 2n}")
+    kept = learnt_file(Project.load(learnt).design)
+    learn(path, 100)
+    bare = response_of(path)
+    learn(path, 100, begin=kept)
+    begun, first = response_of(path), read_response(kept)
+    assert begun.facts["circuit"] != first.facts["circuit"]
+    assert begun.scales == first.scales
+    rng, space = np.random.default_rng(5), Space(Project.load(path).design)
+    points = space.snap(rng.random((200, space.dimension)))
+    evaluator = Project.load(path).evaluator()
+    sizings = [evaluator.complete(sizing) for sizing in space.sizings(points)]
+    results = [each["nominal"].measures["f3db"] for each in evaluator.evaluate(sizings)]
+    evaluator.close()
+    missed = []
+    for each in (bare, begun):
+        scale = each.scales[each.measures.index("f3db")]
+        said = scale.backward(each.answer(points, ["f3db"]).mean[:, 0])
+        missed.append(np.nanmedian(np.abs(np.log(said / np.array(results)))))
+    assert missed[1] < missed[0]
+
+
+@pytest.mark.parametrize(
+    ("harm", "code", "words"),
+    [
+        ("parameter", 2, "has other parameters or measures than the design"),
+        ("damage", 4, "is damaged or nothing that `m3eda learn` wrote"),
+        ("none", 2, "does not exist"),
+    ],
+)
+def test_networks_that_learning_cannot_begin_with_are_refused(
+    learnt,  # noqa: F811
+    tmp_path,
+    harm,
+    code,
+    words,
+):
+    path, file = nominal_filter(tmp_path), tmp_path / "kept.npz"
+    if harm != "none":
+        file.write_bytes(learnt_file(Project.load(learnt).design).read_bytes())
+    if harm == "parameter":
+        changed(tmp_path, "n: {min: 1, max: 9, step: 1}", "n: {value: 3}")
+    if harm == "damage":
+        file.write_bytes(file.read_bytes()[:-40])
+    done = m3eda("learn", path, "--from", file, cwd=tmp_path)
     assert done.returncode == code
     assert words in only_line(done)

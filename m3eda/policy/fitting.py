@@ -55,18 +55,22 @@ Heard = Callable[[float, float], None]
 def fit_response(
     axes: Sequence[Axis], measures: Sequence[str], x: FloatArray, values: FloatArray, seed: int,
     facts: Mapping[str, Any], fitting: Fitting = FITTING, heard: Heard = lambda done, loss: None,
+    first: Response | None = None,
 ) -> Response:  # fmt: skip
     """Networks that have learnt `values`, shape (n, m), nan where none, at unit points `x`, (n, d).
 
-    Raises FloatingPointError where the loss is no number.
+    They begin as those of `first`, on its scales, where it is given: of the same parameters and
+    measures. Raises FloatingPointError where the loss is no number.
     """
-    scales = tuple(scale_of(column) for column in values.T)
+    known = first.scales if first else (None,) * len(measures)
+    scales = tuple(scale_of(c, scale) for c, scale in zip(values.T, known, strict=True))
     given = inputs(axes, x)
     goals = np.stack([s.forward(column) for s, column in zip(scales, values.T, strict=True)], 1)
     order = np.random.default_rng([seed, 2]).permutation(len(x))
     held = order[: max(int(len(x) * fitting.held), 1)]
     learnt = order[len(held) :] if len(order) > len(held) else order
-    arrays = fit_networks(given, goals, learnt, seed, fitting, heard)
+    weights = first.weights if first else None
+    arrays = fit_networks(given, goals, learnt, seed, fitting, heard, weights)
     single = x.astype(np.float32), values.astype(np.float32)
     found = Response(tuple(axes), tuple(measures), scales, np.zeros(len(measures)), arrays,
                      *single, facts)  # fmt: skip
@@ -76,19 +80,22 @@ def fit_response(
 
 def fit_networks(
     given: Array, goals: FloatArray, learnt: NDArray[np.intp], seed: int, fitting: Fitting,
-    heard: Heard,
+    heard: Heard, first: Mapping[str, Array] | None = None,
 ) -> dict[str, Array]:  # fmt: skip
     """The weights of networks from rows, shape (n, f), to `goals`, (n, m), nan where there is none.
 
-    `learnt` are the rows to learn from; one that comes twice counts twice. Raises
-    FloatingPointError where the loss is no number.
+    `learnt` are the rows to learn from; one that comes twice counts twice. `first` are the weights
+    to begin with, else random ones. Raises FloatingPointError where the loss is no number.
     """
     exists = np.isfinite(goals)
     data = [torch.from_numpy(given),
             torch.from_numpy(np.where(exists, goals, 0.0).astype(np.float32)),
             torch.from_numpy(exists.astype(np.float32))]  # fmt: skip
     generator = torch.Generator().manual_seed(seed)
-    weights = make_weights(given.shape[1], 2 * goals.shape[1], fitting, generator)
+    if first is None:
+        weights = make_weights(given.shape[1], 2 * goals.shape[1], fitting, generator)
+    else:
+        weights = {name: torch.tensor(array, requires_grad=True) for name, array in first.items()}
     _train(weights, data, torch.from_numpy(learnt), fitting, generator, heard)
     return {name: each.detach().numpy() for name, each in weights.items()}
 
@@ -170,9 +177,12 @@ def _rate(done: float) -> float:
     return 0.5 * (1.0 + math.cos(math.pi * (done - WARM_UP) / (1.0 - WARM_UP)))
 
 
-def scale_of(values: FloatArray) -> Scale:
-    """The scale of values, nan where there is none, shape (n,)."""
+def scale_of(values: FloatArray, known: Scale | None = None) -> Scale:
+    """The scale of values, nan where there is none, shape (n,): `known` where it has room for all
+    of them."""
     finite = values[np.isfinite(values)]
+    if known is not None and (not known.log or (finite > 0.0).all()):
+        return known
     return Scale.of(finite) if len(finite) >= LEAST_VALUES else Scale(False, 0.0, 1.0)
 
 

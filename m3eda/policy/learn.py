@@ -32,11 +32,12 @@ from m3eda.learning.sampling import Sampling
 from m3eda.places import LEARNT, run_directory
 from m3eda.policy.earlier import added, points_of
 from m3eda.policy.known import circuit_of
-from m3eda.policy.response import Response, Scale, read_response, write_response
+from m3eda.policy.response import Response, Scale, fits, read_response, write_response
 from m3eda.report.points import PointsDisplay
 from m3eda.report.progress import ProgressDisplay
 from m3eda.report.screen import emit
 from m3eda.report.text import duration
+from m3eda.simulate.files import content_hash
 
 POINTS = "learning"
 """Folder of the datasets below that of the run; in it one for each circuit, ranges and seed."""
@@ -68,6 +69,8 @@ class LearnOptions:
     """Take simulations of earlier runs along."""
     add: tuple[Path, ...] = ()
     """Folders of runs whose simulations are to be taken along from now on."""
+    begin: Path | None = None
+    """A file of networks to begin with."""
     jobs: int = 1
     as_json: bool = False
     quiet: bool = False
@@ -102,11 +105,15 @@ def learn_command(project: Project, options: LearnOptions) -> ExitCode:
     if find_spec("torch") is None:
         raise PluginError("m3eda learn needs torch: pip install 'm3eda[m3]'")
     folder = options.run_dir or run_directory(project.design)
+    first = read_response(options.begin) if options.begin else None
     path, wanted = folder / LEARNT, _wanted(project, options)
+    if first is not None and not fits(first, project.design):
+        text = "has other parameters or measures than the design, or ranges of another kind"
+        raise DesignError([Mistake(text, options.begin, hint="leave --from out")])
     new = sum(added(project, run, folder / POINTS) for run in options.add)
     found = None if options.fresh or options.seconds or new else _kept(path, wanted)
     if found is None:
-        found = _learn(project, folder, wanted, options)
+        found = _learn(project, folder, wanted, options, first)
         write_response(path, found)
     if options.as_json:
         emit(sys.stdout, json.dumps(_json(found, path), indent=2) + "\n")
@@ -124,6 +131,7 @@ def _wanted(project: Project, options: LearnOptions) -> dict[str, Any]:
         "simulations": options.simulations,
         "seed": options.seed,
         "ledger": options.ledger,
+        "from": content_hash(options.begin) if options.begin else "",
         "m3eda": __version__,
     }
 
@@ -145,8 +153,9 @@ def _kept(path: Path, wanted: dict[str, Any]) -> Response | None:
 
 
 def _learn(
-    project: Project, folder: Path, wanted: dict[str, Any], options: LearnOptions
-) -> Response:
+    project: Project, folder: Path, wanted: dict[str, Any], options: LearnOptions,
+    first: Response | None,
+) -> Response:  # fmt: skip
     began = time.perf_counter()
     points = folder / POINTS / _key(wanted)
     counts = _simulated(project, points, options)
@@ -172,7 +181,7 @@ def _learn(
         try:
             return fitting.fit_response(
                 Space(project.design).axes, measures, x, values, options.seed, facts,
-                replace(fitting.FITTING, seconds=left), display.heard,
+                replace(fitting.FITTING, seconds=left), display.heard, first,
             )  # fmt: skip
         except FloatingPointError as error:
             raise LearningDiverged(f"{project.design.name}: {error}") from error

@@ -17,8 +17,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from m3eda.design.ranges import FloatArray
-from m3eda.design.space import Axis
-from m3eda.design.types import Value
+from m3eda.design.space import Axis, Space
+from m3eda.design.types import Design, Value
 from m3eda.learning.manifest import parameter_words
 from m3eda.learning.reader import parameter_of
 from m3eda.policy.arrays import WEIGHTS, Kind, read_arrays, starting, write_arrays
@@ -194,6 +194,17 @@ class Response:
 
     def learn(self, x: FloatArray, values: FloatArray, measures: Sequence[str]) -> None:
         """Nothing: what these networks miss is for others to correct."""
+
+
+def fits(response: Response, design: Design) -> bool:
+    """True where networks of a design could begin as these: the same parameters and measures by
+    name and order, and as many inputs."""
+    axes = Space(design).axes
+    names = [axis.name for axis in response.axes] == [axis.name for axis in axes]
+    if not names or response.measures != tuple(design.measures):
+        return False
+    both = [inputs(each, np.full((1, len(axes)), 0.5)).shape[1] for each in (axes, response.axes)]
+    return both[0] == both[1]
 
 
 def answers_of(weights: Mapping[str, Array], given: Array) -> FloatArray:
