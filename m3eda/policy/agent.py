@@ -29,7 +29,7 @@ from m3eda.policy.response import Answer, Networks
 from m3eda.policy.shipped import SHARE
 from m3eda.simulate.trial import Trial
 
-OPTIONS: Mapping[str, Any] = {"policy": OWN, "alone": 5, "patience": 30}
+OPTIONS: Mapping[str, Any] = {"policy": OWN, "alone": 10, "patience": 30}
 """policy: a file of `m3eda learn`, relative to the design; `own` is that of its run folder, else
 the networks that come with m3eda, where they know the circuit; `none` searches from scratch.
 alone: trials from which on every second proposal is that of `auto`, as networks may err alike all
@@ -37,7 +37,7 @@ around. patience: trials after which networks that have not led to the specs are
 ANCHORS = 48
 REACH = 0.15
 """How far a trial's correction reaches: length scale, in units of the root of the dimension."""
-TEACHING = 3
+TEACHING = 2
 """Factor on `alone` where networks know a part of measures or parameters: trials teach the rest."""
 ASTRAY, ASTRAY_FOR = 30.0, 3
 """Median of what networks miss of a measure, in units of their error, from which it is another than
