@@ -3,10 +3,10 @@
     python -m bench.command_line [--smallest] [--json FILE]
 
 Prints a table: `m3eda --help`; `m3eda size` of the library's `m3_2soa`, which is a known circuit,
-and of it by the agent `search`; and `m3eda size examples/two_stage_opamp/design.yaml` for several
-seeds. Each run has a directory of its own and takes nothing from the cache. Seconds are the median
-and the least of the repeats. Simulator time is the wall time of the simulator's processes, their
-start included, as kept in the ledger.
+and of examples that are similar to circuits of the library, with several seeds; each by the default
+agent and by `search`. Each run has a directory of its own and takes nothing from the cache. Seconds
+are the median and the least of all runs, simulations the median and the most. Simulator time is the
+wall time of the simulator's processes, their start included, as kept in the ledger.
 """
 
 from __future__ import annotations
@@ -18,13 +18,14 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from m3eda.ledger import Ledger
 
 ROOT = Path(__file__).resolve().parent.parent
-DESIGN = ROOT / "examples" / "two_stage_opamp" / "design.yaml"
+EXAMPLES = ("two_stage_opamp", "five_transistor_ota", "ldo", "comparator")
 KNOWN = "m3_2soa"
 TIMEOUT = 600.0
 
@@ -35,14 +36,13 @@ class Row:
     seconds: float
     """Wall time, median over repeats."""
     least: float
-    simulations: int = 0
-    simulator_seconds: float = 0.0
+    simulations: float = 0
+    """Median."""
+    most: int = 0
+    outside: float = 0.0
+    """Share of the wall time outside the simulator's processes, of all runs."""
     exit_code: int = 0
-
-    @property
-    def outside(self) -> float:
-        """Share of the wall time outside the simulator's processes."""
-        return 1.0 - self.simulator_seconds / self.seconds
+    """The largest."""
 
 
 def timed(arguments: list[str]) -> tuple[float, int]:
@@ -64,31 +64,41 @@ def help_row(repeats: int) -> Row:
     return Row("--help", statistics.median(times), min(times))
 
 
-def size_row(name: str, design: Path, repeats: int, *more: str) -> Row:
-    """`m3eda size` with options besides; simulations and their time are those of the last run."""
-    times = []
-    for _ in range(repeats):
+def size_row(name: str, design: Path, runs: Sequence[Sequence[str]]) -> Row:
+    """`m3eda size`, once with each of the options in `runs`."""
+    times, counts, codes, spent = [], [], [], 0.0
+    for options in runs:
         with tempfile.TemporaryDirectory() as folder:
-            given = ["size", str(design), "--run-dir", folder, "--quiet", "--no-cache", *more]
+            given = ["size", str(design), "--run-dir", folder, "--quiet", "--no-cache", *options]
             seconds, code = timed(given)
-            times.append(seconds)
             with Ledger(Path(folder), read_only=True) as ledger:
                 trials = ledger.trials(ledger.segments()[-1].id)
-    spent = sum(result.seconds for trial in trials for result in trial.results.values())
-    return Row(f"size {name}", statistics.median(times), min(times), len(trials), spent, code)
+        times.append(seconds)
+        codes.append(code)
+        counts.append(len(trials))
+        spent += sum(result.seconds for trial in trials for result in trial.results.values())
+    outside = 1.0 - spent / sum(times)
+    return Row(
+        f"size {name}", statistics.median(times), min(times), statistics.median(counts),
+        max(counts), outside, max(codes),
+    )  # fmt: skip
+
+
+def both(name: str, design: Path, runs: Sequence[Sequence[str]]) -> list[Row]:
+    """By the default agent and from scratch."""
+    searches = [["--agent", "search", *options] for options in runs]
+    return [size_row(name, design, runs), size_row(f"{name}, search", design, searches)]
 
 
 def rows_of(smallest: bool) -> list[Row]:
-    repeats = 1 if smallest else 10
     rows = [help_row(3 if smallest else 15)]
     with tempfile.TemporaryDirectory() as folder:
         own = Path(folder) / KNOWN
         timed(["new", KNOWN, str(own)])
-        rows.append(size_row(KNOWN, own / "design.yaml", repeats))
-        searched = size_row(f"{KNOWN} search", own / "design.yaml", repeats, "--agent", "search")
-        rows.append(searched)
-    for seed in range(1, 2 if smallest else 6):
-        rows.append(size_row(f"--seed {seed}", DESIGN, 1, "--seed", str(seed)))
+        rows += both(KNOWN, own / "design.yaml", [[]] * (1 if smallest else 10))
+    seeds = [["--seed", str(seed)] for seed in range(1, 2 if smallest else 6)]
+    for name in EXAMPLES[: 1 if smallest else None]:
+        rows += both(name, ROOT / "examples" / name / "design.yaml", seeds)
     return rows
 
 
@@ -98,16 +108,14 @@ def main() -> None:
     parser.add_argument("--json", type=Path, help="write the figures here too")
     options = parser.parse_args()
     rows = rows_of(options.smallest)
-    print(
-        f"{'command':20} {'seconds':>8} {'least':>6} {'simulations':>12} {'outside simulator':>18} "
-        f"{'exit':>5}"
-    )
+    print("| command | s: median | least | simulations: median | most | outside simulator | exit |")
+    print("|---|---|---|---|---|---|---|")
     for row in rows:
-        share = f"{row.outside:.0%}" if row.simulations else "-"
-        print(
-            f"{row.command:20} {row.seconds:8.2f} {row.least:6.2f} {row.simulations or '-':>12} "
-            f"{share:>18} {row.exit_code:>5}"
-        )
+        share, count = "", ""
+        if row.simulations:
+            share, count = f"{row.outside:.0%}", f"{row.simulations:g}"
+        print(f"| {row.command} | {row.seconds:.2f} | {row.least:.2f} | {count} "
+              f"| {row.most or ''} | {share} | {row.exit_code} |")  # fmt: skip
     if options.json:
         options.json.write_text(json.dumps([asdict(row) for row in rows], indent=2) + "\n")
 
