@@ -18,7 +18,7 @@ from m3eda.circuits.opening import catalogue, open_circuit
 from m3eda.circuits.targets import targets_of
 from m3eda.design.scoring import margin
 from m3eda.design.space import Space
-from m3eda.design.types import NOMINAL, Corner, Parameter
+from m3eda.design.types import NOMINAL, Corner, Limits, Objective, Parameter, Spec
 from m3eda.errors import StorageError
 from m3eda.flow import Execution, Project
 from m3eda.learning.splits import circuits_of, split_of
@@ -133,6 +133,22 @@ def test_what_networks_do_not_read_begins_where_they_learnt():
         assert sizing["l"] == pytest.approx(value, rel=0.5)
 
 
+@pytest.mark.parametrize("choices", [("short", "long"), (1e-6, 2e-6)])
+def test_a_choice_that_networks_do_not_read_may_have_other_values_than_theirs(choices):
+    design = design_of("m3_2soa", number=24)
+    own = {**design.parameters, "l": Parameter("l", choices=choices)}
+    assert M3(replace(design, parameters=own), 1, {}).ask(1)[0]["l"] in choices
+
+
+@pytest.mark.simulator
+def test_a_known_circuit_without_specs_is_sized_for_an_objective():
+    design = design_of(OTA, number=24)
+    design = replace(design, specs={}, objective=Objective(minimize=("ivdd",)))
+    result = library.size(design, agent="m3", budget=4, execution=Execution(cache=False))
+    assert len(result.trials) == 4
+    assert M3(design, 1, {}).ask(1)
+
+
 @pytest.mark.simulator
 def test_a_freed_length_takes_fewer_than_a_search():
     design = design_of("m3_2soa", number=24)
@@ -209,6 +225,13 @@ def test_measures_that_are_not_what_networks_know_are_learnt_from_the_trials():
     assert agent.describe().endswith("; gain not as they know it")
     assert agent.relying
     assert "gain" not in agent.foretell(agent.ask(1)[0])
+    # nor does the doubt stay that another measure was in
+    hopeless = replace(design, specs={**design.specs, "gain": Spec("gain", Limits(minimum=900.0))})
+    agent = M3(hopeless, 1, {})
+    assert len(agent.ask(5)) == 5
+    assert "most of all gain" in agent.doubt()
+    agent.tell(trials({"gain"}))
+    assert "gain" not in agent.doubt()
     agent = M3(design, 1, {})
     agent.tell(trials(set(design.specs)))
     assert not agent.relying

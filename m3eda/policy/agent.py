@@ -6,6 +6,7 @@ specs, the best search from scratch goes on from what is known (`auto`).
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -33,7 +34,8 @@ OPTIONS: Mapping[str, Any] = {"policy": OWN, "alone": 10, "patience": 30}
 """policy: a file of `m3eda learn`, relative to the design; `own` is that of its run folder, else
 the networks that come with m3eda, where they know the circuit; `none` searches from scratch.
 alone: trials from which on every second proposal is that of `auto`, as networks may err alike all
-around. patience: trials after which networks that have not led to the specs are left."""
+around; `TEACHING` times as many where they know a part of the design. patience: trials after which
+networks that have not led to the specs are left."""
 ANCHORS = 48
 REACH = 0.15
 """How far a trial's correction reaches: length scale, in units of the root of the dimension."""
@@ -102,7 +104,7 @@ class M3:
         self._unknown = {row.measure for row in rows if row.measure not in names}
         read = {axis.name for axis in networks.axes}
         self._teaching = bool(self._unknown) or any(p.name not in read for p in self._design.free)
-        if len(known) >= SHARE * len(rows):
+        if known and len(known) >= SHARE * len(rows):
             self._beliefs = Beliefs(networks, Space(self._design), known)
 
     @property
@@ -140,7 +142,8 @@ class M3:
             return []
         with one_thread(scipy=False):  # a correction has loaded it before
             found, scores = self._found(self._beliefs, n)
-            self._outlook.append((float(scores[0]), self._beliefs.doubted(found[0])))
+            chance = float(self._beliefs(found[:1], -math.inf)[0])
+            self._outlook.append((chance, self._beliefs.doubted(found[0])))
         fresh = history.new_of(found)
         if n > 1 and len(fresh):
             keys = history.space.keys(found)
@@ -177,6 +180,7 @@ class M3:
         history = self._history
         if len(history.trials) >= ASTRAY_FOR and (astray := self._beliefs.astray):
             self._astray += astray
+            self._outlook.clear()  # what was foretold of another measure
             self._believe()
             if self._beliefs is not None:
                 self._beliefs.correct(list(zip(history.trials, history.points, strict=True)))
@@ -264,8 +268,8 @@ class Beliefs:
         self._networks.learn(x, self._seen, self._measures)
         said = self._networks.answer(x, self._measures).mean
         missed = (self._seen - said) / np.array([row.error for row in self._rows])
-        self.astray = [name for name, column in zip(self._measures, np.abs(missed).T, strict=True)
-                       if _median(column) >= ASTRAY]  # fmt: skip
+        far = [_median(column) >= ASTRAY for column in np.abs(missed).T]
+        self.astray = list(dict.fromkeys(itertools.compress(self._measures, far)))
         self._corrections = [self._corrected(k, column) for k, column in enumerate(missed.T)]
 
     def __call__(self, points: FloatArray, floor: float) -> FloatArray:

@@ -106,9 +106,7 @@ def translated(
     names = [axis.name for axis in axes]
     for place, axis in enumerate(to):
         if axis.name not in names:
-            value = usual.get(axis.name, axis.parameter.start)
-            if value is not None:
-                found[:, place] = min(max(axis.unit(value), 0.0), 1.0)
+            found[:, place] = _coordinate(axis, usual.get(axis.name, axis.parameter.start))
             continue
         other = axes[column := names.index(axis.name)]
         found[:, place] = x[:, column]
@@ -120,6 +118,16 @@ def translated(
             numbers = Ranges([other.parameter]).numbers(x[:, column : column + 1])
             found[:, place] = Ranges([axis.parameter]).units(numbers)[:, 0]
     return found
+
+
+def _coordinate(axis: Axis, value: Value | None) -> float:
+    """Of `value`; the middle where there is none or it is a word that the axis does not have."""
+    if value is None:
+        return 0.5
+    try:
+        return min(max(axis.unit(value), 0.0), 1.0)
+    except ValueError:
+        return 0.5
 
 
 def _range(axis: Axis) -> tuple[object, ...]:
