@@ -133,7 +133,8 @@ def size(run: Run) -> Generator[Trial, Command | None, End]:
             agent = state.changed(changes[-1])
             continue
         if not sizings:
-            return ending or End.EXHAUSTED
+            good = told and told[-1].met and not state.objective
+            return End.SPECS_MET if good else ending or End.EXHAUSTED
         if state.objective or not told[-1].met:  # else nothing is asked any more
             with run.evaluator.spent.time("agent"):
                 agent = state.told(agent, told)
@@ -338,19 +339,18 @@ class _Progress:
         """The best sizing at every corner, where none was good and it lacks some; not where the
         time is spent. A trial that the ledger holds for a larger budget is not overwritten."""
         run, number = self.run, len(self.run.trials)
-        best = reduce(better_of, run.trials) if run.trials else None
-        required = run.design.required
-        if self._late or best is None or best.met:
+        own = [trial for trial in run.trials if trial.held >= 0]  # not those of before a change
+        best = reduce(better_of, own) if own and not self._late else None
+        if best is None or best.met:
             return
-        if all(corner.name in best.results for corner in required):
+        if not (missing := [c for c in run.design.required if c.name not in best.results]):
             return
-        results = self._recall(number, best.sizing)
-        if results is None:
-            [results] = run.evaluator.evaluate([best.sizing], required, once=True)
-        known = number in self._stored
-        trial = self._finish(best.sizing, results, known)
-        run.replayed += not known
-        yield trial
+        results = self._recall(number, best.sizing) or {}
+        if any(corner.name not in results for corner in missing):
+            [found] = run.evaluator.evaluate([best.sizing], missing, once=True)
+            [results] = self._explored([best.sizing], [{**best.results, **found}])
+        run.replayed += number not in self._stored
+        yield self._finish(best.sizing, results, number in self._stored)
 
     def _explored(
         self, sizings: Sequence[Sizing], found: Sequence[dict[str, CornerResult]]

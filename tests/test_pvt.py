@@ -19,12 +19,13 @@ from m3eda.design.types import NOMINAL, STRATEGIES, Limits, Objective, Signoff, 
 from m3eda.errors import DesignError
 from m3eda.flow import Project
 from m3eda.ledger import Ledger
-from m3eda.loop import End, Run, Stop, size
+from m3eda.loop import Change, End, Run, Stop, size
 from m3eda.pvt.choice import make_exploration
 from m3eda.pvt.exploration import EXPLORATIONS
 from m3eda.pvt.shifts import Shifts
-from m3eda.report.summary import best_of
+from m3eda.report.summary import Tally, best_of
 from m3eda.simulate.trial import CornerResult, score
+from m3eda.simulate.types import State
 from tests.helpers import changed, m3eda, only_line, started
 from tests.learning_samples import write_filter
 
@@ -323,6 +324,88 @@ def test_what_the_user_ends_is_not_simulated_any_further(tmp_path, end):
     # the budget is spent as well
     assert stop.value.value is (End.STOPPED if end is End.STOPPED else End.BUDGET)
     assert len(run.trials) == 5
+
+
+def ended_with(path, change, budget, **overrides):
+    """Trials, notes, and why the run ended that hears of a changed design after its last sizing."""
+    project = Project.load(path, corners=("all",), batch=1, budget=budget, **overrides)
+    notes = []
+    with closing(project.evaluator()) as evaluator:
+        run = Run(project.design, evaluator, project.agent, note=notes.append)
+        trials = size(run)
+        for _ in range(budget):
+            next(trials)
+        try:
+            trials.send(Change(change(project.design)))
+            next(trials)
+        except StopIteration as stop:
+            return run.trials, notes, stop.value
+    raise AssertionError("the budget is spent")
+
+
+def softer(design):
+    """The design with limits that every sizing meets, so that the last look does."""
+    loose = {"f3db": Limits(minimum=1e-9), "far": Limits(maximum=1e9)}
+    specs = {name: replace(spec, limits=loose[name]) for name, spec in design.specs.items()}
+    return replace(design, specs=specs)
+
+
+def test_the_last_look_ends_a_run_whose_best_sizing_turns_out_good(tmp_path):
+    trials, _, ending = ended_with(hopeless(tmp_path), softer, 3)
+    assert trials[-1].met
+    assert ending is End.SPECS_MET
+
+
+def test_what_is_no_sizing_of_a_changed_design_is_not_looked_at(tmp_path):
+    trials, _, ending = ended_with(
+        hopeless(tmp_path), lambda design: softer(design).pinned("n", 7.5), 3
+    )
+    assert len(trials) == 3
+    assert not any(trial.met for trial in trials)
+    assert ending is End.BUDGET
+
+
+def test_the_last_look_shows_a_yield_that_is_wanted(tmp_path):
+    path = hopeless(tmp_path)
+    with path.open("a") as file:
+        file.write("variation: {sigma: {r: 3%}, yield: 95%, samples: 100}\n")
+    trials, notes, _ = ended_with(path, softer, 3)
+    assert trials[-1].met
+    assert notes[-1].endswith("yield at least 95 %")
+
+
+def test_a_sizing_that_is_looked_at_again_is_counted_once(tmp_path):
+    _, found = sized(hopeless(tmp_path), "auto", budget=6)
+    tally = Tally()
+    for trial in found:
+        tally.add(trial, replayed=True)
+    assert len(found) == 7
+    assert tally.trials == tally.replayed == 6
+    assert tally.corners == 6 + 11
+    assert tally.failed == len({t.sizing["c"] for t in found if t.state is not State.COMPLETE})
+
+
+def test_the_agent_is_told_of_limits_at_the_active_corners_alone(tmp_path):
+    design = Project.load(write_filter(tmp_path), corners=("all",), strategy="auto").design
+    own = {"light": Limits(minimum=40e3), "heavy": Limits(minimum=5e3)}
+    design = design.with_spec(Spec("f3db", Limits(minimum=10e3), corners=own))
+    exploration = make_exploration(design)
+
+    def lows():
+        rows = outputs(exploration.seen(design))
+        return [row.low for row in rows if row.measure == "f3db"]
+
+    assert lows() == [10e3]
+    values = {NOMINAL: 12e3, "light": 50e3, "heavy": 4e3}
+    results = {name: CornerResult({"f3db": f3db, "far": 0.05}) for name, f3db in values.items()}
+    exploration.hear([score(0, SIZING, results, design.specs)], design.specs)
+    assert exploration.active == ("heavy",)
+    assert lows() == [5e3]
+    results |= {"heavy": CornerResult({"f3db": 6e3, "far": 0.05}),
+                "light": CornerResult({"f3db": 30e3, "far": 0.05})}  # fmt: skip
+    exploration.hear([score(1, SIZING, results, design.specs)], design.specs)
+    assert exploration.active == ("heavy", "light")
+    assert sorted(lows()) == [5e3, 40e3]
 
 
 def test_the_last_look_is_no_sizing_of_the_budget(tmp_path):

@@ -78,6 +78,14 @@ class Progressive(Exploration):
     def _first(self, design: Design) -> str:
         raise NotImplementedError
 
+    def seen(self, design: Design) -> Design:
+        """The design with the limits of the active corners alone: the agent hears of no other."""
+        if not any(spec.corners for spec in design.specs.values()):
+            return design
+        return replace(design, specs={
+            name: at_corners(spec, self.active) for name, spec in design.specs.items()
+        })  # fmt: skip
+
     def more(self, sizing: Sizing, results: Results, wanted: Specs) -> list[Corner]:
         good = score(0, sizing, results, wanted).met
         return self._missing(results) if good else []
@@ -150,7 +158,7 @@ class Auto(Progressive):
 
     def seen(self, design: Design) -> Design:
         """The design as it stands at the first active corner, which is the agent's nominal one."""
-        corner = self.corners[self.active[0]]
+        design, corner = super().seen(design), self.corners[self.active[0]]
         if corner.name == NOMINAL:
             return design
         technology = design.technology
@@ -215,6 +223,13 @@ def _margin(results: Results, spec: Spec, corner: str) -> float:
     """The margin of `spec` at `corner`; minus infinity where the measure does not exist."""
     found = margin(value_of(results[corner], spec, corner), spec.at(corner))
     return -math.inf if math.isnan(found) else found
+
+
+def at_corners(spec: Spec, corners: Sequence[str]) -> Spec:
+    """`spec` with its limits at `corners`; those at the first of them hold elsewhere too."""
+    first = spec.at(corners[0])
+    own = {name: limits for name in corners if (limits := spec.at(name)) != first}
+    return replace(spec, limits=first, corners=own)
 
 
 def worst_of(sizing: Sizing, results: Results, specs: Specs) -> str:

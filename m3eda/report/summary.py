@@ -53,11 +53,15 @@ class Tally:
     def add(self, trial: Trial, *, replayed: bool = False) -> bool:
         """Count `trial`; True where it is the best so far."""
         # the best sizing at corners that it was not simulated at is no further sizing
-        self.trials += self.best is None or not looked_again(self.best, trial)
-        self.replayed += replayed
-        self.runs += sum(result.runs for result in trial.results.values())
-        self.corners += len(trial.results)
-        if trial.state is not State.COMPLETE:
+        again = self.best if self.best is not None and looked_again(self.best, trial) else None
+        results = trial.results
+        fresh = [name for name in results if again is None or name not in again.results]
+        self.trials += again is None
+        self.replayed += replayed and again is None
+        self.runs += sum(results[name].runs for name in fresh)
+        self.corners += len(fresh)
+        failed_before = again is not None and again.state is not State.COMPLETE
+        if trial.state is not State.COMPLETE and not failed_before:
             self.failed += 1
             self.failures[trial.state] += 1
             self.last_failure = f"{trial.state.value}: {trial.reason}".removesuffix(": ")
