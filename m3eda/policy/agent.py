@@ -74,6 +74,7 @@ class M3:
         known = None if networks else knowledge_of(design, str(chosen["policy"]))
         self._networks = known.networks if known else networks
         self._words = known.words if known else "networks that were given"
+        self._others = known.others if known else ()
         self._search = Auto(design, seed, {})
         self._begin(design)
 
@@ -99,7 +100,7 @@ class M3:
         networks, rows = self._networks, outputs(self._design)
         if networks is None:
             return
-        names = [name for name in networks.measures if name not in self._astray]
+        names = set(networks.measures).difference(self._astray, self._others)
         known = [row for row in rows if row.measure in names]
         self._unknown = {row.measure for row in rows if row.measure not in names}
         read = {axis.name for axis in networks.axes}

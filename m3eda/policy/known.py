@@ -30,6 +30,8 @@ class Knowledge:
 
     networks: Networks
     words: str
+    others: tuple[str, ...] = ()
+    """Measures of the design that are not what networks know by these names."""
 
 
 def knowledge_of(design: Design, policy: str = OWN) -> Knowledge | None:
@@ -58,7 +60,7 @@ def knowledge_of(design: Design, policy: str = OWN) -> Knowledge | None:
     if found is None or there is None:
         return None
     networks, same = there
-    return Knowledge(networks, found.words(design, same))
+    return Knowledge(networks, found.words(design, same), found.others)
 
 
 def files_of(design: Design, policy: str = OWN) -> list[Path]:

@@ -47,6 +47,8 @@ class Match:
     """Those with a spec that the networks know; others are the design's own."""
     parameters: tuple[str, ...]
     """The free ones that the networks know."""
+    others: tuple[str, ...] = ()
+    """Measures of the design that networks know by name in another unit."""
 
     @cached_property
     def pretrained(self) -> Pretrained:
@@ -82,7 +84,9 @@ def match(design: Design, folder: Path = FOLDER) -> Match | None:
         same = same and all(
             design.measures[each].expression == entry["measures"][each]["expr"] for each in known
         )
-        found.append(Match(name, folder / f"{name}.npz", same, known, free))
+        others = tuple(each for each in entry["measures"] if each in design.measures
+                       and _unit(design, each) != _unit_of(entry, each))  # fmt: skip
+        found.append(Match(name, folder / f"{name}.npz", same, known, free, others))
     return max(
         found, key=lambda each: (len(each.measures) + len(each.parameters), each.same), default=None
     )
