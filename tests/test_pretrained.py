@@ -239,18 +239,41 @@ def test_measures_that_are_not_what_networks_know_are_learnt_from_the_trials():
 
 
 def test_measures_of_the_same_name_in_another_unit_are_others(copied):
+    changed(copied.parent, "expr: unity_gain_frequency(v(out)), unit: Hz",
+            "expr: 6.2832 * unity_gain_frequency(v(out)), unit: rad/s")  # fmt: skip
+    design = Project.load(copied).design
+    found = match(design)
+    assert "ugbw" not in found.measures
+    assert "ugbw" in design.specs
+    agent = M3(design, 1, {})
+    said = agent.foretell(agent.ask(1)[0])
+    assert said
+    assert "ugbw" not in said
+
+
+def test_a_ratio_is_read_for_decibels(copied):
+    design = Project.load(copied).design
+    sizing = M3(design, 1, {}).ask(1)[0]
+    decibels = M3(design, 1, {}).foretell(sizing)["gain"]
     changed(
         copied.parent, "expr: db(dc_gain(v(out))), unit: dB", "expr: dc_gain(v(out)), unit: V/V"
     )
     changed(copied.parent, "expr: gain - common, unit: dB", "expr: db(gain) - common, unit: dB")
-    design = Project.load(copied).design
-    found = match(design)
-    assert "gain" not in found.measures
-    assert "gain" in design.specs
-    agent = M3(design, 1, {})
-    said = agent.foretell(agent.ask(1)[0])
-    assert said
-    assert "gain" not in said
+    ratio = Project.load(copied).design
+    gain = ratio.specs["gain"].limits.minimum
+    ratio = ratio.with_spec(Spec("gain", Limits(10.0 ** (gain / 20.0))))
+    assert "gain" in match(ratio).measures
+    assert not match(ratio).same
+    said = M3(ratio, 1, {}).foretell(sizing)["gain"]
+    assert [20.0 * math.log10(each) for each in said] == pytest.approx(decibels, rel=0.02)
+    known = {each: about["log"] for entry in json.loads((FOLDER / INDEX).read_text()).values()
+             for each, about in entry["measures"].items() if about["unit"] == "V/V"}  # fmt: skip
+    assert all(known.values())
+    scale = read_pretrained(FOLDER / "m3_2soa.npz").scales[0]
+    assert scale.read_in("V/V", "dB").forward(np.array([46.0])) == pytest.approx(
+        scale.forward(np.array([10.0**2.3]))
+    )
+    assert scale.read_in("V/V", "Hz") is None
 
 
 @pytest.mark.parametrize(

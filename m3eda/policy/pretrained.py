@@ -123,14 +123,17 @@ class Placed:
     def __init__(
         self, pretrained: Pretrained, axes: Sequence[Axis], centre: FloatArray, spread: FloatArray,
         fixed: Mapping[str, float] | None = None, usual: Mapping[str, Value] | None = None,
+        scales: Sequence[Scale] = (),
     ) -> None:  # fmt: skip
         """`axes` are all of the networks', in their order and in the ranges of the design's
         technology; `fixed` are unit coordinates of those that the design has frozen; `usual` are
-        the values that others, which networks do not read, had where they learnt."""
+        the values that others, which networks do not read, had where they learnt; `scales` those
+        of the measures where the design has them in other units."""
         self.usual = dict(usual or {})
         self.pretrained, self._every, self._fixed = pretrained, tuple(axes), dict(fixed or {})
         self.axes = tuple(axis for axis in axes if axis.name not in self._fixed)
-        self.measures, self.scales = pretrained.measures, pretrained.scales
+        self.measures = pretrained.measures
+        self.scales = tuple(scales) or pretrained.scales
         self.errors, self.facts = pretrained.errors, pretrained.facts
         self._centre, self._spread = centre, spread
         self._codes = self._drawn(centre, np.diag(spread**2))

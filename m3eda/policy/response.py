@@ -28,6 +28,9 @@ WIDE_RANGE = 10.0
 """Ratio of a linear range's ends from which its logarithm is an input as well."""
 FAR = 10.0
 """On the scale of a measure: what misses by more, or does not exist, counts as this."""
+DECIBEL = math.log(10.0) / 20.0
+"""Of a logarithm."""
+RATIOS = frozenset({"V/V", "A/A"})
 CHUNK = 2048
 """Sizings that are answered at once: their numbers stay in the processor's cache."""
 
@@ -52,6 +55,17 @@ class Scale:
         log = bool((values > 0.0).all())
         lower, middle, upper = np.percentile(np.log(values) if log else values, [25, 50, 75])
         return cls(log, float(middle), float(max(upper - lower, 1e-9 * max(abs(middle), 1e-30))))
+
+    def read_in(self, unit: str, own: str) -> Scale | None:
+        """The same scale, of values in `unit`, for values in the unit `own`: a ratio for decibels
+        and the other way round. None where there is none."""
+        if unit == own:
+            return self
+        if unit == "dB" and own in RATIOS and not self.log:
+            return Scale(True, self.middle * DECIBEL, self.spread * DECIBEL)
+        if unit in RATIOS and own == "dB" and self.log:
+            return Scale(False, self.middle / DECIBEL, self.spread / DECIBEL)
+        return None
 
     def forward(self, values: FloatArray) -> FloatArray:
         """Values in SI units to this scale, same shape; -inf where a logarithm has no number."""

@@ -7,7 +7,7 @@ import json
 import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,7 @@ from m3eda.design.types import Design
 from m3eda.errors import M3edaError, StorageError
 from m3eda.plugins import Plugins
 from m3eda.policy.pretrained import FOLDER, OWN, VARIED, Placed, Pretrained, read_pretrained
+from m3eda.policy.response import Scale
 
 INDEX = "index.json"
 KNOWN, NEW, LOOSE = 0.1, 0.5, 1.0
@@ -48,7 +49,10 @@ class Match:
     parameters: tuple[str, ...]
     """The free ones that the networks know."""
     others: tuple[str, ...] = ()
-    """Measures of the design that networks know by name in another unit."""
+    """Measures of the design that networks know by name in another unit, but for decibels and
+    ratios."""
+    units: Mapping[str, str] = field(default_factory=dict)
+    """Of the measures that networks know."""
 
     @cached_property
     def pretrained(self) -> Pretrained:
@@ -75,7 +79,7 @@ def match(design: Design, folder: Path = FOLDER) -> Match | None:
     for name, entry in _index(folder).items():
         if not _has_parameters(design, entry["axes"]):
             continue
-        known = tuple(each for each in design.specs if _unit(design, each) == _unit_of(entry, each))
+        known = tuple(each for each in design.specs if _is_read(design, entry, each))
         if len(known) < SHARE * len(design.specs):
             continue
         free = tuple(each.name for each in design.free if each.name in entry["axes"])
@@ -85,8 +89,9 @@ def match(design: Design, folder: Path = FOLDER) -> Match | None:
             design.measures[each].expression == entry["measures"][each]["expr"] for each in known
         )
         others = tuple(each for each in entry["measures"] if each in design.measures
-                       and _unit(design, each) != _unit_of(entry, each))  # fmt: skip
-        found.append(Match(name, folder / f"{name}.npz", same, known, free, others))
+                       and not _is_read(design, entry, each))  # fmt: skip
+        units = {each: about["unit"] for each, about in entry["measures"].items()}
+        found.append(Match(name, folder / f"{name}.npz", same, known, free, others, units))
     return max(
         found, key=lambda each: (len(each.measures) + len(each.parameters), each.same), default=None
     )
@@ -103,11 +108,14 @@ def placed(found: Match, design: Design) -> tuple[Placed, bool] | None:
     fixed = {name: axes[name].unit(value) for name in names
              if (value := design.parameters[name].value) is not None}  # fmt: skip
     ordered, conditions = [axes[name] for name in names], _conditions(design)
+    scales = _scales(found, design)
     usual = {name: value for name, each in (library.parameters if library else {}).items()
              if name not in names and (value := each.value) is not None}  # fmt: skip
     if library is None or not set(encoder.home) <= set(conditions):
         loose = UNKNOWN * encoder.spread
-        return Placed(pretrained, ordered, np.zeros(encoder.size), loose, fixed, usual), found.same
+        return Placed(
+            pretrained, ordered, np.zeros(encoder.size), loose, fixed, usual, scales
+        ), found.same
     assert design.technology is not None
     technology, same = design.technology.name, found.same and _alike(design, library, names)
     code = encoder.code(pretrained.devices[technology], conditions)
@@ -118,7 +126,9 @@ def placed(found: Match, design: Design) -> tuple[Placed, bool] | None:
     sure = sure and all(_near(conditions[each], _conditions(library)[each])
                         for each in encoder.home if each in OWN)  # fmt: skip
     spread = np.where(np.abs(code) > ends, LOOSE, KNOWN if sure else NEW) * encoder.spread
-    return Placed(pretrained, ordered, np.clip(code, -ends, ends), spread, fixed, usual), same
+    return Placed(
+        pretrained, ordered, np.clip(code, -ends, ends), spread, fixed, usual, scales
+    ), same
 
 
 def _in_library(found: Match, design: Design) -> Design | None:
@@ -184,22 +194,33 @@ def write_index(folder: Path) -> dict[str, Any]:
         found[pretrained.circuit] = {
             "axes": list(pretrained.axes),
             "measures": {
-                each: {"unit": design.measures[each].unit, "expr": design.measures[each].expression}
-                for each in pretrained.measures
+                each: {
+                    "unit": design.measures[each].unit,
+                    "log": scale.log,
+                    "expr": design.measures[each].expression,
+                }
+                for each, scale in zip(pretrained.measures, pretrained.scales, strict=True)
             },
             "templates": sorted(template_hashes(design)),
         }
     return found
 
 
-def _unit(design: Design, measure: str) -> str:
-    return design.measures[measure].unit
-
-
-def _unit_of(entry: Mapping[str, Any], measure: str) -> str | None:
-    """The unit of a measure that networks know; None where they know none of its name."""
+def _is_read(design: Design, entry: Mapping[str, Any], measure: str) -> bool:
+    """True where networks know a measure of this name in a unit that they can be read in."""
     known = entry["measures"].get(measure)
-    return known["unit"] if known else None
+    scale = Scale(known["log"], 0.0, 1.0) if known else None
+    own = design.measures[measure].unit
+    return scale is not None and scale.read_in(known["unit"], own) is not None
+
+
+def _scales(found: Match, design: Design) -> list[Scale]:
+    """Of the networks' measures, in the units of the design where it has them."""
+    scales = []
+    for name, scale in zip(found.pretrained.measures, found.pretrained.scales, strict=True):
+        own = design.measures.get(name)
+        scales.append((scale.read_in(found.units[name], own.unit) if own else None) or scale)
+    return scales
 
 
 def _has_parameters(design: Design, names: Sequence[str]) -> bool:
