@@ -344,7 +344,7 @@ def test_kills_in_mid_run_change_no_trial(slow, whole, victims):
 
     def disturb(pid: int, count: int) -> None:
         # this process may read late: no deck may be hit twice
-        if count % 10 != 7 or time.monotonic() - times[-1] < 4.0:
+        if count % 10 != 7 or time.monotonic() - times[-1] < 10.0:
             return
         times.append(time.monotonic())
         zygotes, running = below(pid), at_work(pid)
