@@ -26,7 +26,7 @@ from m3eda.report.tables import (
     spec_table,
     wanted_text,
 )
-from m3eda.report.text import duration, failures_line, json_text, render_report, trial_json
+from m3eda.report.text import duration, failures_line, json_text, rate, render_report, trial_json
 from m3eda.simulate.trial import CornerResult, Sweep, score
 from m3eda.simulate.types import State
 from tests.report_samples import (
@@ -381,6 +381,12 @@ def test_words_and_missing_numbers_are_quantities_too():
 )  # fmt: skip
 def test_durations(seconds, shown):
     assert duration(seconds) == shown
+
+
+def test_rates_are_read_at_a_glance():
+    assert [rate(number) for number in (0.5134, 12.14, 999.6, 1621.3)] == [
+        "0.513", "12.1", "1000", "1621",
+    ]  # fmt: skip
 
 
 # JSON

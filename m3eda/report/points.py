@@ -9,7 +9,7 @@ from typing import TextIO
 
 from m3eda.report.progress import ProgressDisplay
 from m3eda.report.screen import emit
-from m3eda.report.text import duration
+from m3eda.report.text import duration, rate
 
 
 class PointsDisplay(ProgressDisplay):
@@ -45,9 +45,9 @@ class PointsDisplay(ProgressDisplay):
         """`five_transistor_ota in generic45: 500 of 10000 points, 812 a second, 12 s left`."""
         done, total, failed = self._told
         text = f"{self._title}: {done} of {total} points"
-        rate = (done - self._first) / max(time.monotonic() - self._began, 1e-9)
-        if rate > 0.0:
-            text += f", {rate:.3g} a second, {duration((total - done) / rate)} left"
+        pace = (done - self._first) / max(time.monotonic() - self._began, 1e-9)
+        if pace > 0.0:
+            text += f", {rate(pace)} a second, {duration((total - done) / pace)} left"
         return f"{text}, {failed} failed" if failed else text
 
     def _done(self) -> tuple[int, int]:

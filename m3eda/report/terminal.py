@@ -24,7 +24,7 @@ from m3eda.report.screen import (
 )
 from m3eda.report.summary import Summary, Tally
 from m3eda.report.tables import one_line, spec_rows
-from m3eda.report.text import duration, failures_line
+from m3eda.report.text import duration, failures_line, rate
 from m3eda.simulate.trial import Trial
 
 if TYPE_CHECKING:
@@ -145,7 +145,7 @@ class _Counting:
         if tally.replayed:
             text += f" ({tally.replayed} from the ledger)"
         if fresh and elapsed > 0.0:
-            text += f", {fresh / elapsed:.3g} a second"
+            text += f", {rate(fresh / elapsed)} a second"
         text += f", {duration(elapsed)}"
         return f"{text}, {tally.failed} failed" if tally.failed else text
 

@@ -84,7 +84,7 @@ def run_lines(summary: Summary) -> list[str]:
     if summary.seconds > 0.0:
         counts += f" in {duration(summary.seconds)}"
         if summary.simulations:
-            counts += f", {summary.simulations / summary.seconds:.3g} a second"
+            counts += f", {rate(summary.simulations / summary.seconds)} a second"
     lines = [counts, failures_line(summary)]
     if summary.ending is not None:
         lines.append(f"ended: {summary.ending.value}")
@@ -113,6 +113,11 @@ def origin_lines(summary: Summary) -> list[str]:
         lines.append(f"design hash {summary.design_hash}")
     lines.append(f"m3eda {made['m3eda']}, {made['simulator']}, Python {made['python']}")
     return [one_line(line) for line in lines]
+
+
+def rate(number: float) -> str:
+    """`12.1`, `1620`: of something a second."""
+    return f"{number:.3g}" if number < 999.5 else f"{number:.0f}"
 
 
 def duration(seconds: float) -> str:

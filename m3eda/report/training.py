@@ -8,7 +8,7 @@ from typing import TextIO
 
 from m3eda.report.progress import ProgressDisplay
 from m3eda.report.screen import emit
-from m3eda.report.text import duration
+from m3eda.report.text import duration, rate
 
 _SMOOTHING = 0.02
 """Weight of the newest reward in the running mean."""
@@ -50,15 +50,15 @@ class TrainingDisplay(ProgressDisplay):
 
     def progress(self) -> str:
         """`m3: step 300 of 15000, 1.9 steps a second, 2 h 9 min left, reward -0.52`."""
-        rate = (self._step - (self._first or 0)) / max(time.monotonic() - self._began, 1e-9)
+        pace = (self._step - (self._first or 0)) / max(time.monotonic() - self._began, 1e-9)
         if self._step <= 0:
             left = -self._step
             text = f"random step {self._explored + self._step} of {self._explored}"
         else:
             left, text = self._total - self._step, f"step {self._step} of {self._total}"
-        text = f"{self._title}: {text}, {rate:.3g} steps a second"
-        if rate > 0.0:
-            text += f", {duration(left / rate)} left"
+        text = f"{self._title}: {text}, {rate(pace)} steps a second"
+        if pace > 0.0:
+            text += f", {duration(left / pace)} left"
         return text if self._reward is None else f"{text}, reward {self._reward:.2f}"
 
     def _done(self) -> tuple[int, int]:
