@@ -33,7 +33,8 @@ UNKNOWN = 1.5
 
 
 SHARE = 0.5
-"""Of a design's specs, on measures that networks know, from which they are of use."""
+"""Of a design's specs, and of its free parameters, that networks know, from which they are of
+use."""
 
 
 @dataclass(frozen=True)
@@ -72,9 +73,9 @@ class Match:
 
 
 def match(design: Design, folder: Path = FOLDER) -> Match | None:
-    """The networks in `folder` that know the circuit of `design`: all its parameters and, of the
-    measures with a spec, a share `SHARE` at least; None where none does. Raises StorageError where
-    the index is damaged."""
+    """The networks in `folder` that know most of `design`, which has all parameters that they read:
+    a share `SHARE` at least of its free parameters and of its measures with a spec. None where none
+    does. Raises StorageError where the index is damaged."""
     found = []
     for name, entry in _index(folder).items():
         if not _has_parameters(design, entry["axes"]):
