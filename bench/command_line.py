@@ -25,7 +25,8 @@ from pathlib import Path
 from m3eda.ledger import Ledger
 
 ROOT = Path(__file__).resolve().parent.parent
-EXAMPLES = ("two_stage_opamp", "five_transistor_ota", "ldo", "comparator")
+EXAMPLES = ("two_stage_opamp", "five_transistor_ota", "ldo", "comparator", "current_reference",
+            "flat_opamp")  # fmt: skip
 KNOWN = "m3_2soa"
 TIMEOUT = 600.0
 

@@ -6,6 +6,7 @@
     python -m bench.pretrained --case similar        # AutoCkt's op amp on its own published card
     python -m bench.pretrained --case partial        # every third spec on a measure of one's own
     python -m bench.pretrained --case freed          # a length that was frozen is free as well
+    python -m bench.pretrained --case renamed        # parameters and measures under other names
 
 Ten targets of each list: of those that are held out where the list was trained on, else spread over
 it. ERT is all simulations over the targets met. Sizings that have ended are kept in
@@ -39,13 +40,21 @@ from m3eda.policy.known import knowledge_of
 from m3eda.policy.pretrained import FOLDER
 
 KEPT = Path(__file__).resolve().parent / "results" / "pretrained.json"
-CASES = ("known", "technology", "circuit", "similar", "partial", "freed")
+CASES = ("known", "technology", "circuit", "similar", "partial", "freed", "renamed")
 OWN_EVERY = 3
 """Of the specs of the case `partial`, one in so many is on a measure that no networks know."""
 FREED, UP_TO = "l", 10.0
 """The parameter of the case `freed`, and the end of its range, from the value that it had, in units
 of that."""
-HELD = {"known", "partial", "freed"}
+OTHERWISE = {
+    "gain": "a0", "ugbw": "gbw", "pm": "phase_margin", "ivdd": "i_supply", "ibias": "i_supply",
+    "idd": "i_total", "iq": "i_q", "area": "gate_area", "noise": "vn", "sat": "sat_margin",
+    "cmrr": "cmrr_dc", "psrr": "psr", "swing": "output_swing", "slew": "slew_rate",
+    "settling": "t_settle", "offset": "v_os", "delay": "t_d", "bw": "f3db", "bandwidth": "f3db",
+    "tc": "tempco", "line": "line_regulation", "dropout": "v_dropout", "fosc": "freq",
+}  # fmt: skip
+"""What else designers call measures, in the case `renamed`; others are called by a number."""
+HELD = {"known", "partial", "freed", "renamed"}
 """Cases whose targets are those held out of training."""
 SIMILAR = "autockt_pareto"
 """A list of a circuit that is like one of the library, in a technology of which nothing is told."""
@@ -88,7 +97,29 @@ def with_freed_length(design: Design) -> Design:
     return replace(design, parameters={**design.parameters, FREED: freed})
 
 
-CHANGES = {"partial": with_own_measures, "freed": with_freed_length}
+def renamed(design: Design) -> Design:
+    """Every free number as a multiple of its start, and every measure, under other names."""
+    parameters, measures, specs = dict(design.parameters), dict(design.measures), {}
+    for number, each in enumerate(design.free, 1):
+        name, start = f"x{number}", each.start
+        if each.choices or not isinstance(start, float) or each.minimum is None or not start:
+            own, factor = replace(each, name=name), 1.0
+        else:
+            assert each.maximum is not None
+            own, factor = replace(
+                each, name=name, minimum=each.minimum / start, maximum=each.maximum / start,
+                start=1.0, step=each.step and each.step / start, unit="",
+            ), start  # fmt: skip
+        parameters[name] = own
+        parameters[each.name] = Parameter(each.name, expression=f"{name} * {factor!r}")
+    for number, (name, spec) in enumerate(design.specs.items(), 1):
+        own_name = OTHERWISE.get(name, f"result_{number}")
+        measures[own_name] = replace(measures[name], name=own_name)
+        specs[own_name] = replace(spec, measure=own_name)
+    return replace(design, parameters=parameters, measures=measures, specs=specs)
+
+
+CHANGES = {"partial": with_own_measures, "freed": with_freed_length, "renamed": renamed}
 """Case -> what its designs have otherwise than the library."""
 
 
@@ -165,7 +196,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         for agent in agents:
             note = f"{agent} {networks_of(each.name)}" if agent == "m3" else agent
             changed = unchanged
-            if options.case == "freed" or (options.case == "partial" and agent == "m3"):
+            if options.case == "freed" or (
+                options.case in ("partial", "renamed") and agent == "m3"
+            ):
                 note, changed = f"{note} {options.case}", CHANGES[options.case]
             rows = [runs.sized(each, listed, number, agent, options.budget, note, changed)
                     for number in numbers[: options.targets]]  # fmt: skip

@@ -44,6 +44,8 @@ ROOMS = {
         "m3eda.report",
         "m3eda.importing",
     },
+    "m3eda.structure": BASE
+    | {"m3eda.design", "m3eda.simulate", "m3eda.importing", "m3eda.structure"},
     "m3eda.porting": BASE
     | {
         "m3eda.design",
@@ -56,6 +58,7 @@ ROOMS = {
         "m3eda.crosscheck",
         "m3eda.circuits",
         "m3eda.importing",
+        "m3eda.structure",
         "m3eda.report",
         "m3eda.porting",
     },

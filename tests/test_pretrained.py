@@ -180,7 +180,11 @@ def test_measures_of_ones_own_beside_those_known_are_learnt_from_the_trials():
     assert words.endswith(
         f"{', '.join(f'own_{name}' for name in names[:half])} learnt from the trials"
     )
-    assert match(own_measures(design, *names[: half + 1])) is None
+    most = own_measures(design, *names[: half + 1])
+    assert len(match(most).measures) > len(names) - half - 1, "their formulas tell what they are"
+    told = {name: replace(measure, expression="op(v(out))", unit="")
+            for name, measure in most.measures.items() if name.startswith("own_")}  # fmt: skip
+    assert match(replace(most, measures={**most.measures, **told})) is None
 
 
 def test_a_testbench_of_its_own_measures_does_not_make_it_another_circuit(copied):

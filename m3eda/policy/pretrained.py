@@ -61,15 +61,16 @@ class Encoder:
     @property
     def size(self) -> int:
         """Numbers that networks read, q."""
-        return int(self.matrix.shape[1]) + len(self._read)
+        return int(self.matrix.shape[1]) + len(self.read)
 
     @property
-    def _read(self) -> list[str]:
+    def read(self) -> list[str]:
+        """The conditions beside those of transistors, the last of the numbers."""
         return [name for name in self.home if name != SUPPLY_NAME]
 
     def code(self, devices: FloatArray, conditions: Mapping[str, float]) -> FloatArray:
         """Shape (q,), of `devices`, shape (f,), and conditions in SI units."""
-        own = [self._step(name, conditions) for name in self._read]
+        own = [self._step(name, conditions) for name in self.read]
         return np.concatenate([(devices - self.middle) @ self.matrix, own])
 
     def _step(self, name: str, conditions: Mapping[str, float]) -> float:

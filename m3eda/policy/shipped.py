@@ -6,7 +6,7 @@ import hashlib
 import json
 import math
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -20,7 +20,8 @@ from m3eda.design.types import Design
 from m3eda.errors import M3edaError, StorageError
 from m3eda.plugins import Plugins
 from m3eda.policy.pretrained import FOLDER, OWN, VARIED, Placed, Pretrained, read_pretrained
-from m3eda.policy.response import Scale
+from m3eda.policy.response import Networks, Scale
+from m3eda.policy.similar import Laid, Overlaid, counts_of, laid
 
 INDEX = "index.json"
 KNOWN, NEW, LOOSE = 0.1, 0.5, 1.0
@@ -54,6 +55,13 @@ class Match:
     ratios."""
     units: Mapping[str, str] = field(default_factory=dict)
     """Of the measures that networks know."""
+    laid: Laid | None = None
+    """How it lies over the design, where that is known by its devices and not by names."""
+
+    @property
+    def share(self) -> int:
+        """How much of the design networks know."""
+        return len(self.measures) + len(self.parameters)
 
     @cached_property
     def pretrained(self) -> Pretrained:
@@ -65,19 +73,34 @@ class Match:
         technology = design.technology.name if design.technology else ""
         name = f"{self.circuit} of the library"
         text = f"known circuit: {name}" if same else f"similar to {name}"
-        new = technology not in self.pretrained.facts["technologies"]
-        text += f", in a technology {'new to its networks' if new else 'its networks know'}"
+        if self.laid:
+            text += " by its devices"
+        if self.laid and self.laid.mirrored:
+            text += ", n for p and p for n"
+        else:
+            new = technology not in self.pretrained.facts["technologies"]
+            text += f", in a technology {'new to its networks' if new else 'its networks know'}"
         own = [each.name for each in design.free if each.name not in self.parameters]
         own += [each for each in design.specs if each not in self.measures]
         return f"{text}; {', '.join(own)} learnt from the trials" if own else text
 
 
 def match(design: Design, folder: Path = FOLDER) -> Match | None:
-    """The networks in `folder` that know most of `design`, which has all parameters that they read:
-    a share `SHARE` at least of its free parameters and of its measures with a spec. None where none
-    does. Raises StorageError where the index is damaged."""
-    found = []
-    for name, entry in _index(folder).items():
+    """The networks in `folder` that know most of `design`: a share `SHARE` at least of its free
+    parameters and of its measures with a spec, by their names or, where these do not tell it all,
+    by how the devices of its deck are connected. None where none does. Raises StorageError where
+    the index is damaged."""
+    index = _index(folder)
+    by_name = max(_by_names(design, index, folder), key=lambda m: (m.share, m.same), default=None)
+    if by_name and (by_name.same or by_name.share == len(design.specs) + len(design.free)):
+        return by_name
+    found = max(_by_devices(design, index, folder), key=lambda m: m.share, default=None)
+    return max([each for each in (by_name, found) if each], key=lambda m: m.share, default=None)
+
+
+def _by_names(design: Design, index: Mapping[str, Any], folder: Path) -> Iterator[Match]:
+    """Those whose parameters the design has all."""
+    for name, entry in index.items():
         if not _has_parameters(design, entry["axes"]):
             continue
         known = tuple(each for each in design.specs if _is_read(design, entry, each))
@@ -92,15 +115,23 @@ def match(design: Design, folder: Path = FOLDER) -> Match | None:
         others = tuple(each for each in entry["measures"] if each in design.measures
                        and not _is_read(design, entry, each))  # fmt: skip
         units = {each: about["unit"] for each, about in entry["measures"].items()}
-        found.append(Match(name, folder / f"{name}.npz", same, known, free, others, units))
-    return max(
-        found, key=lambda each: (len(each.measures) + len(each.parameters), each.same), default=None
-    )
+        yield Match(name, folder / f"{name}.npz", same, known, free, others, units)
 
 
-def placed(found: Match, design: Design) -> tuple[Placed, bool] | None:
+def _by_devices(design: Design, index: Mapping[str, Any], folder: Path) -> Iterator[Match]:
+    for name, found in laid(design, index):
+        known, free = tuple(found.names), found.parameters
+        if len(known) < SHARE * len(design.specs) or len(free) < SHARE * len(design.free):
+            continue
+        if known and free:
+            yield Match(name, folder / f"{name}.npz", False, known, free, laid=found)
+
+
+def placed(found: Match, design: Design) -> tuple[Networks, bool] | None:
     """The networks where the design stands, and whether the circuit is the very one that they have
     learnt; None where the range of a frozen parameter is not known. Raises StorageError."""
+    if found.laid:
+        return _placed_over(found.pretrained, found.laid, design), False
     pretrained, library = found.pretrained, _in_library(found, design)
     encoder, names = pretrained.encoder, pretrained.axes
     axes = {axis.name: axis for axis in Space(library or design).axes}
@@ -130,6 +161,30 @@ def placed(found: Match, design: Design) -> tuple[Placed, bool] | None:
     return Placed(
         pretrained, ordered, np.clip(code, -ends, ends), spread, fixed, usual, scales
     ), same
+
+
+def _placed_over(pretrained: Pretrained, over: Laid, design: Design) -> Overlaid:
+    """The networks where a design stands that their circuit is laid over."""
+    encoder, library = pretrained.encoder, over.library
+    axes = {axis.name: axis for axis in Space(library).axes}
+    ordered = [axes[name] for name in pretrained.axes]
+    centre, spread = np.zeros(encoder.size), UNKNOWN * encoder.spread
+    technology = library.technology.name if library.technology else ""
+    own, usual = _conditions(design), _conditions(library)
+    if (
+        over.here
+        and not over.mirrored
+        and technology in pretrained.devices
+        and set(encoder.home) <= set(usual)
+    ):
+        given = {name: own.get(name, usual[name]) for name in encoder.home}
+        code = encoder.code(pretrained.devices[technology], given)
+        ends = REACH * encoder.spread
+        told = np.array([name in own for name in encoder.read])
+        sure = np.concatenate([np.full(encoder.size - len(told), True), told])
+        loose = np.where(sure & (np.abs(code) <= ends), NEW, LOOSE)
+        centre, spread = np.clip(code, -ends, ends), loose * encoder.spread
+    return Overlaid(Placed(pretrained, ordered, centre, spread), over, design)
 
 
 def _in_library(found: Match, design: Design) -> Design | None:
@@ -202,6 +257,7 @@ def write_index(folder: Path) -> dict[str, Any]:
                 }
                 for each, scale in zip(pretrained.measures, pretrained.scales, strict=True)
             },
+            "counts": counts_of(design),
             "templates": sorted(template_hashes(design)),
         }
     return found

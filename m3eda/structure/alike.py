@@ -1,0 +1,84 @@
+"""Circuits that are the same but for names, sizes and order, by isomorphism of graphs.
+
+A graph's nodes are parts and nets; an edge is what connects them: drain, gate or source, or either
+end of what has two alike. Bulks are left out, and so are ends of a current source at nets of
+constant voltage: it may hang at the supply or at ground. Ground is a net like others where there
+are transistors, which tell one net from another: a subcircuit may have a pin for it.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from m3eda.structure.cell import SOURCE, Cell, Part
+from m3eda.structure.elements import GROUND
+
+MOST = 24
+"""Ways to lay one circuit on the other that are looked at: circuits have few symmetries."""
+LARGEST = 120
+"""Parts of a cell that is looked at."""
+_ENDS = ("d", "g", "s")
+_NET = "net"
+COUNTED = frozenset({"nmos", "pmos", "q", "j", "d"})
+"""Kinds of which both circuits have as many; of others the larger one may have more, as its
+testbench has a load."""
+
+
+def may_hold(large: Mapping[str, int], small: Mapping[str, int]) -> bool:
+    """Whether a circuit with so many parts of each kind may be one with the fewer ones of another,
+    its load beside it."""
+    if any(large.get(kind, 0) != small.get(kind, 0) for kind in COUNTED):
+        return False
+    others = [kind for kind in small if kind not in COUNTED and kind != "v"]
+    return all(large.get(kind, 0) >= small[kind] for kind in others)
+
+
+def overlays(small: Cell, large: Cell) -> Iterator[Mapping[int, int]]:
+    """How parts of `small` lie on those of `large`: place of a part -> place of a part.
+
+    All transistors and diodes of both, and all passives and current sources of `small` that have
+    a free end. None where the circuits are not alike.
+    """
+    if not may_hold(large.counts, small.counts):
+        return
+    if max(len(small.parts), len(large.parts)) > LARGEST:
+        return
+    from networkx.algorithms.isomorphism import GraphMatcher  # nobody else waits for it
+
+    matcher = GraphMatcher(
+        _graph(large), _graph(small),
+        lambda one, other: one["kind"] == other["kind"],
+        lambda one, other: one["ends"] == other["ends"],
+    )  # fmt: skip
+    for found in itertools.islice(matcher.subgraph_monomorphisms_iter(), MOST):
+        yield {lower: upper for upper, lower in found.items() if isinstance(lower, int)}
+
+
+def _graph(cell: Cell) -> Any:
+    import networkx
+
+    graph = networkx.Graph()
+    for place, part in enumerate(cell.parts):
+        counts = part.kind in COUNTED or part.kind == SOURCE or part.is_passive
+        if not counts or not (edges := _edges(part, cell)):
+            continue
+        graph.add_node(place, kind=part.kind)
+        for net, ends in edges.items():
+            kind = GROUND if net == GROUND and not sum(cell.transistors) else _NET
+            graph.add_node(f"net {net}", kind=kind)
+            graph.add_edge(place, f"net {net}", ends=frozenset(ends))
+    return graph
+
+
+def _edges(part: Part, cell: Cell) -> Mapping[str, set[str]]:
+    found: dict[str, set[str]] = {}
+    transistor = part.kind in ("nmos", "pmos")
+    for number, net in enumerate(part.nets):
+        if part.kind == SOURCE and net in cell.steady:
+            continue
+        alike = part.is_passive or part.kind == SOURCE
+        end = "end" if alike else _ENDS[number] if transistor else str(number)
+        found.setdefault(net, set()).add(end)
+    return found

@@ -1,0 +1,158 @@
+"""What a circuit is, however its deck writes it: transistors in parallel are one, and what a
+subcircuit holds stands by itself."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+
+from m3eda.structure.elements import GROUND, NMOS, PMOS, VALUE, Devices, Element, Instance
+
+WIDTH, LENGTH = "width", "length"
+"""Sizes of a transistor: of all fingers and copies, and of its channel, m."""
+SOURCE = "i"
+_PASSIVES = frozenset("rcl")
+_COMPLEMENTS = {NMOS: PMOS, PMOS: NMOS}
+
+
+@dataclass(frozen=True)
+class Part:
+    """A device, or transistors in parallel."""
+
+    kind: str
+    """nmos or pmos, else the letter of its card; of passives in series all their letters."""
+    nets: tuple[str, ...]
+    """Of a transistor drain, gate and source."""
+    sizes: Mapping[str, float]
+    """`WIDTH` and `LENGTH` of a transistor, `VALUE` of others, of passives in series by their
+    letters; where it is a positive number."""
+    name: str
+
+    @property
+    def is_passive(self) -> bool:
+        """Whether both ends are alike."""
+        return _PASSIVES.issuperset(self.kind)
+
+
+@dataclass(frozen=True)
+class Cell:
+    """A circuit: the inside of a subcircuit, or a whole deck."""
+
+    parts: tuple[Part, ...]
+    steady: frozenset[str]
+    """Nets that ground or a voltage source holds."""
+    instance: Instance
+    """What it is the inside of."""
+
+    @cached_property
+    def counts(self) -> Mapping[str, int]:
+        """Kind -> how many there are."""
+        return Counter(part.kind for part in self.parts)
+
+    @property
+    def complement(self) -> Cell:
+        """The same with transistors of holes for those of electrons and the other way round."""
+        parts = tuple(replace(part, kind=_COMPLEMENTS.get(part.kind, part.kind))
+                      for part in self.parts)  # fmt: skip
+        return replace(self, parts=parts)
+
+    @property
+    def transistors(self) -> tuple[int, int]:
+        """How many of electrons and of holes."""
+        return self.counts.get(NMOS, 0), self.counts.get(PMOS, 0)
+
+    @property
+    def logs(self) -> dict[tuple[int, str], float]:
+        """(part, size) -> its logarithm."""
+        return {(place, key): math.log(value) for place, part in enumerate(self.parts)
+                for key, value in part.sizes.items()}  # fmt: skip
+
+
+def cells(devices: Devices) -> list[Cell]:
+    """The smallest subcircuit that holds every transistor, those around it, and the whole deck."""
+    whole = Instance()
+    found = [_cell(devices, whole, {GROUND})]
+    many = sum(found[0].transistors)
+    while many:
+        around = found[-1]
+        open_ = {each.instance.scope for each in found}
+        inner = (
+            _cell(devices, each, {GROUND, *_held_pins(each, around.steady)})
+            for each in devices.instances(around.instance)
+            if each.scope not in open_
+        )
+        holding = next((each for each in inner if sum(each.transistors) == many), None)
+        if holding is None:
+            break
+        found.append(holding)
+    return found[::-1]
+
+
+def _held_pins(instance: Instance, steady: frozenset[str]) -> set[str]:
+    """The pins of `instance`, as nets inside of it, that are held outside."""
+    return {pin for pin, net in instance.pins if net in steady}
+
+
+def _cell(devices: Devices, instance: Instance, steady: set[str]) -> Cell:
+    elements = list(devices.elements(instance))
+    parts, ends = list(_parts(elements)), {GROUND, *(pin for pin, _ in instance.pins)}
+    return Cell(tuple(_joined(parts, ends)), frozenset(_held(elements, steady)), instance)
+
+
+def _held(elements: Sequence[Element], held: set[str]) -> set[str]:
+    """The nets that voltage sources hold, from those that something holds already."""
+    sources = [each.nets for each in elements if each.kind == "v" and len(each.nets) == 2]
+    found = set(held)
+    while grown := {net for nets in sources if found & set(nets) for net in nets} - found:
+        found |= grown
+    return found
+
+
+def _parts(elements: Sequence[Element]) -> Iterator[Part]:
+    groups: dict[tuple[object, ...], list[Element]] = {}
+    for number, each in enumerate(elements):
+        key = (each.kind, each.model, each.nets[:3]) if each.is_transistor else (number,)
+        groups.setdefault(key, []).append(each)
+    for group in groups.values():
+        first = group[0]
+        nets = first.nets[:3] if first.is_transistor else first.nets
+        sizes = {key: value for key, value in _sizes(group).items()
+                 if math.isfinite(value) and value > 0.0}  # fmt: skip
+        yield Part(first.kind, nets, sizes, first.name)
+
+
+def _joined(parts: list[Part], ends: set[str]) -> list[Part]:
+    """With passives in series as one, which may be written in either order: two of different kinds
+    on a net that is none of `ends` and holds nothing else."""
+    while True:
+        on = Counter(net for part in parts for net in part.nets)
+        passive = [part for part in parts if part.is_passive and len(part.nets) == 2]
+        pair = next(
+            ((one, other, net) for one, other in itertools.combinations(passive, 2)
+             for net in {*one.nets} & {*other.nets} - ends
+             if on[net] == 2 and not {*one.kind} & {*other.kind}), None,
+        )  # fmt: skip
+        if pair is None:
+            return parts
+        parts = [_in_series(*pair) if each is pair[0] else each
+                 for each in parts if each is not pair[1]]  # fmt: skip
+
+
+def _in_series(one: Part, other: Part, net: str) -> Part:
+    nets = tuple(each for part in (one, other) for each in part.nets if each != net)
+    sizes = {kind if key == VALUE else key: value for part in (one, other)
+             for kind in part.kind[:1] for key, value in part.sizes.items()}  # fmt: skip
+    return Part("".join(sorted(one.kind + other.kind)), nets, sizes, one.name)
+
+
+def _sizes(group: Sequence[Element]) -> Mapping[str, float]:
+    first = group[0]
+    if not first.is_transistor:
+        value = first.sizes.get(VALUE)
+        return {} if value is None else {VALUE: abs(value)}
+    width = sum(each.sizes["w"] * each.sizes["m"] for each in group)
+    return {WIDTH: width, LENGTH: first.sizes["l"]}
