@@ -18,7 +18,7 @@ from m3eda.importing.reader import netlist_of
 from m3eda.policy.known import knowledge_of
 from m3eda.policy.response import Scale
 from m3eda.policy.shipped import match
-from m3eda.policy.similar import core_of, names_of, scale_in
+from m3eda.policy.similar import core_of, devices_of, names_of, scale_in
 from m3eda.structure.alike import overlays
 from m3eda.structure.cell import LENGTH, VALUE, WIDTH, cells
 from m3eda.structure.elements import Devices
@@ -134,7 +134,7 @@ def test_sizes_go_with_the_parameters_that_decide_them():
 
 def test_a_circuit_of_the_library_lies_over_itself_in_other_units():
     design = open_circuit("two_stage_miller_rz").design
-    core = core_of(design)
+    core = core_of(design, *devices_of(design)["core"])
     identity = {place: place for place in range(len(core.cell.parts))}
     fit = Fit.of(core, core, identity)
     assert all(fit.known)
@@ -155,6 +155,16 @@ def test_an_amplifier_with_a_p_pair_is_that_with_an_n_pair():
     words = knowledge_of(design).words
     assert words == ("similar to two_stage_miller_rz of the library by its devices, "
                      "n for p and p for n")  # fmt: skip
+
+
+def test_of_two_circuits_the_one_that_is_not_its_complement_is_taken():
+    design = open_circuit("m3_r2soa").design
+    first = design.free[0]
+    own = replace(first, name="own")
+    tied = Parameter(first.name, expression="own * 1")
+    found = match(replace(design, parameters={**design.parameters, first.name: tied, "own": own}))
+    assert found.circuit == "m3_r2soa"
+    assert not found.laid.mirrored
 
 
 def test_networks_answer_in_the_design_s_own_words():

@@ -21,7 +21,7 @@ from m3eda.errors import M3edaError, StorageError
 from m3eda.plugins import Plugins
 from m3eda.policy.pretrained import FOLDER, OWN, VARIED, Placed, Pretrained, read_pretrained
 from m3eda.policy.response import Networks, Scale
-from m3eda.policy.similar import Laid, Overlaid, counts_of, laid
+from m3eda.policy.similar import Laid, Overlaid, devices_of, laid
 
 INDEX = "index.json"
 KNOWN, NEW, LOOSE = 0.1, 0.5, 1.0
@@ -94,8 +94,15 @@ def match(design: Design, folder: Path = FOLDER) -> Match | None:
     by_name = max(_by_names(design, index, folder), key=lambda m: (m.share, m.same), default=None)
     if by_name and (by_name.same or by_name.share == len(design.specs) + len(design.free)):
         return by_name
-    found = max(_by_devices(design, index, folder), key=lambda m: m.share, default=None)
-    return max([each for each in (by_name, found) if each], key=lambda m: m.share, default=None)
+    by_devices = max(_by_devices(design, index, folder), key=_rank, default=None)
+    found = [each for each in (by_name, by_devices) if each]
+    return max(found, key=lambda each: each.share, default=None)
+
+
+def _rank(found: Match) -> tuple[int, bool, bool, float]:
+    """The better, the greater: of circuits that lie over a design."""
+    assert found.laid is not None
+    return found.share, not found.laid.mirrored, found.laid.here, -found.laid.fit.miss
 
 
 def _by_names(design: Design, index: Mapping[str, Any], folder: Path) -> Iterator[Match]:
@@ -118,8 +125,16 @@ def _by_names(design: Design, index: Mapping[str, Any], folder: Path) -> Iterato
         yield Match(name, folder / f"{name}.npz", same, known, free, others, units)
 
 
+_LAID: dict[int, tuple[Design, list[tuple[str, Laid]]]] = {}
+"""What was found last of a design, by its identity: decks are traced for it, and it is asked for
+more than once."""
+
+
 def _by_devices(design: Design, index: Mapping[str, Any], folder: Path) -> Iterator[Match]:
-    for name, found in laid(design, index):
+    if id(design) not in _LAID:
+        _LAID.clear()
+        _LAID[id(design)] = design, list(laid(design, index))
+    for name, found in _LAID[id(design)][1]:
         known, free = tuple(found.names), found.parameters
         if len(known) < SHARE * len(design.specs) or len(free) < SHARE * len(design.free):
             continue
@@ -257,7 +272,7 @@ def write_index(folder: Path) -> dict[str, Any]:
                 }
                 for each, scale in zip(pretrained.measures, pretrained.scales, strict=True)
             },
-            "counts": counts_of(design),
+            **devices_of(design),
             "templates": sorted(template_hashes(design)),
         }
     return found

@@ -52,28 +52,35 @@ class Laid:
     """The free ones of the design that decide what those of the library do."""
 
 
-def counts_of(design: Design) -> dict[str, int]:
-    """How many devices of each kind a library's circuit has; empty where its deck tells nothing."""
-    found = core_of(design)
-    if found is None:
-        return {}
-    return {kind: found.cell.counts[kind] for kind in sorted(found.cell.counts)}
-
-
-def core_of(design: Design) -> Sized | None:
-    """The circuit proper of a library's design: the subcircuit that holds its transistors, and what
-    else its parameters decide. None where no deck is a SPICE netlist."""
+def devices_of(design: Design) -> dict[str, Any]:
+    """Of a library's circuit: `counts`, how many devices of each kind it has, and `core`, the
+    testbench and the place of its cell (`core_of`); empty where no deck tells."""
     decks = Decks(design)
     every = list(decks.cells())
     least = min((sum(c.transistors) for *_, c in every if sum(c.transistors)), default=0)
-    few = [each for each in every if sum(each[2].transistors) == least]
+    few = [each[:2] for each in every if sum(each[2].transistors) == least]
     if not few:
-        return None
-    found = [(decks.sized(bench, place), place) for bench, place, _ in few]
-    alive = [int((np.abs(sized.slopes).max(axis=0, initial=0.0) > 0.0).sum()) for sized, _ in found]
-    best = max(range(len(found)), key=lambda k: (alive[k], -len(found[k][0].cell.parts)))
-    inner = next(sized for sized, place in found if place == 0)
-    return _without_loads(found[best][0], inner.cell)
+        return {}
+
+    def worth(where: tuple[Testbench, int]) -> tuple[int, int]:
+        """Parameters that decide a size there, and few parts."""
+        found = decks.sized(*where)
+        alive = np.abs(found.slopes).max(axis=0, initial=0.0) > 0.0
+        return int(alive.sum()), -len(found.cell.parts)
+
+    bench, place = max(few, key=worth)
+    core = core_of(design, bench.name, place)
+    counts = core.cell.counts
+    return {"counts": {kind: counts[kind] for kind in sorted(counts)}, "core": [bench.name, place]}
+
+
+def core_of(design: Design, bench: str, place: int) -> Sized:
+    """The circuit proper of a library's design: the subcircuit that holds its transistors, and what
+    else of the cell at `place` its parameters decide."""
+    decks = Decks(design)
+    testbench = design.testbenches[bench]
+    inner = next(cell for each, _, cell in decks.cells() if each is testbench)
+    return _without_loads(decks.sized(testbench, place), inner)
 
 
 def _without_loads(sized: Sized, inner: Cell) -> Sized:
@@ -89,9 +96,8 @@ def laid(design: Design, index: Mapping[str, Any]) -> Iterator[tuple[str, Laid]]
     """The circuits of the `index` that lie over `design`, each in its best way."""
     looked = _Looked(design)
     for name, entry in index.items():
-        counts = entry.get("counts") or {}
         for mirrored in (False, True):
-            found = looked.at(name, counts, mirrored) if counts else None
+            found = looked.at(name, entry, mirrored) if entry.get("counts") else None
             if found is not None:
                 yield name, replace(found, names=names_of(design, entry["measures"]))
                 break
@@ -102,21 +108,23 @@ class _Looked:
 
     def __init__(self, design: Design) -> None:
         self._design, self._decks = design, Decks(design)
-        self._cells = list(self._decks.cells())
+        # testbenches mostly have the same circuit, and one look at it is enough
+        self._cells = {tuple((part.kind, part.nets) for part in each[2].parts): each
+                       for each in reversed(list(self._decks.cells()))}  # fmt: skip
         self._sizes: dict[tuple[str, int], Sized] = {}
 
-    def at(self, name: str, counts: Mapping[str, int], mirrored: bool) -> Laid | None:
+    def at(self, name: str, entry: Mapping[str, Any], mirrored: bool) -> Laid | None:
         """The library's circuit `name` laid over the design in its best way; None where it is
         another circuit."""
         likely = [(bench, place, cell.complement if mirrored else cell)
-                  for bench, place, cell in self._cells]  # fmt: skip
-        likely = [each for each in likely if may_hold(each[2].counts, counts)]
+                  for bench, place, cell in reversed(self._cells.values())]  # fmt: skip
+        likely = [each for each in likely if may_hold(each[2].counts, entry["counts"])]
         lengths = [part.sizes[LENGTH] for *_, cell in likely for part in cell.parts
                    if LENGTH in part.sizes]  # fmt: skip
         library = opened(name, self._design, min(lengths, default=0.0)) if likely else None
-        core = core_of(library[0]) if library else None
-        if library is None or core is None:
+        if library is None:
             return None
+        core = core_of(library[0], *entry["core"])
         ways = [(bench, place, overlay) for bench, place, cell in likely
                 for overlay in overlays(core.cell, cell)]  # fmt: skip
         fits = [Fit.of(self._sized(bench, place), core, overlay) for bench, place, overlay in ways]
