@@ -66,6 +66,22 @@ def test_a_flat_deck_is_a_cell_of_its_own():
     assert cell.steady == {"0"}
 
 
+def test_dummies_and_decoupling_are_no_part():
+    [cell] = cells_of(PAIR + "md b t t 0 nch w=1u l=1u\nmc vdd 0 vdd vdd pch w=9u l=9u\n")
+    assert cell.transistors == (2, 2)
+
+
+def test_transistors_alone_tell_a_circuit_where_its_passives_differ():
+    text = PAIR.replace("cc b z 1p\nrz z out 1k\n", "m5 out b vdd vdd pch w=1u l=1u\ncc b out 1p\n")
+    [full] = cells_of(text)
+    [less] = cells_of(text.replace("it t 0 10u", "rt t 0 1k").replace("cc b out", "cx b t"))
+    assert list(overlays(full, less)) == []
+    [found] = overlays(full, less, bare=True)
+    assert {full.parts[low].name for low in found} == {"m1", "m2", "m3", "m4", "m5"}
+    [found] = overlays(full, full, bare=True)
+    assert len(found) == len(full.parts)
+
+
 def test_transistors_in_parallel_are_one():
     split = PAIR.replace(
         "m2 b in2 t 0 nch w=2u", "m2x b in2 t 0 nch w=0.5u m=2\nm2 b in2 t 0 nch w=1u"
@@ -192,6 +208,17 @@ def test_names_of_ones_own_take_fewer_than_a_search():
              for agent in ("m3", "search")}  # fmt: skip
     assert found["m3"].met
     assert len(found["m3"].trials) < len(found["search"].trials)
+
+
+def test_other_passives_are_learnt_from_the_trials(tmp_path):
+    for path in FLAT.parent.glob("*.*"):
+        (tmp_path / path.name).write_bytes(path.read_bytes())
+    deck = tmp_path / "opamp.cir.j2"
+    deck.write_text(deck.read_text().replace("RZ n2 nz", "RZ n1 nz"))
+    found = match(Project.load(tmp_path / "design.yaml").design)
+    assert found.laid.bare
+    assert not {"Cmiller", "Rnull"} & set(found.parameters)
+    assert "by its transistors" in found.words(Project.load(tmp_path / "design.yaml").design, False)
 
 
 def test_a_changed_connection_makes_it_new(tmp_path):

@@ -74,7 +74,7 @@ class Match:
         name = f"{self.circuit} of the library"
         text = f"known circuit: {name}" if same else f"similar to {name}"
         if self.laid:
-            text += " by its devices"
+            text += " by its transistors" if self.laid.bare else " by its devices"
         if self.laid and self.laid.mirrored:
             text += ", n for p and p for n"
         else:
@@ -99,10 +99,11 @@ def match(design: Design, folder: Path = FOLDER) -> Match | None:
     return max(found, key=lambda each: each.share, default=None)
 
 
-def _rank(found: Match) -> tuple[int, bool, bool, float]:
+def _rank(found: Match) -> tuple[bool, int, bool, bool, float]:
     """The better, the greater: of circuits that lie over a design."""
     assert found.laid is not None
-    return found.share, not found.laid.mirrored, found.laid.here, -found.laid.fit.miss
+    over = found.laid
+    return not over.bare, found.share, not over.mirrored, over.here, -over.fit.miss
 
 
 def _by_names(design: Design, index: Mapping[str, Any], folder: Path) -> Iterator[Match]:

@@ -7,6 +7,7 @@ Measures are known by what they are (`m3eda.design.quantities`).
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -45,6 +46,8 @@ class Laid:
     """True where it is the design's own."""
     mirrored: bool
     """True where the design has transistors of holes for those of electrons, and conversely."""
+    bare: bool
+    """True where the transistors alone are connected as in the library."""
     fit: Fit
     names: Mapping[str, str]
     """Measures of the design with a spec -> those that the networks know."""
@@ -96,8 +99,8 @@ def laid(design: Design, index: Mapping[str, Any]) -> Iterator[tuple[str, Laid]]
     """The circuits of the `index` that lie over `design`, each in its best way."""
     looked = _Looked(design)
     for name, entry in index.items():
-        for mirrored in (False, True):
-            found = looked.at(name, entry, mirrored) if entry.get("counts") else None
+        for bare, mirrored in itertools.product((False, True), repeat=2):
+            found = looked.at(name, entry, mirrored, bare) if entry.get("counts") else None
             if found is not None:
                 yield name, replace(found, names=names_of(design, entry["measures"]))
                 break
@@ -113,12 +116,12 @@ class _Looked:
                        for each in reversed(list(self._decks.cells()))}  # fmt: skip
         self._sizes: dict[tuple[str, int], Sized] = {}
 
-    def at(self, name: str, entry: Mapping[str, Any], mirrored: bool) -> Laid | None:
+    def at(self, name: str, entry: Mapping[str, Any], mirrored: bool, bare: bool) -> Laid | None:
         """The library's circuit `name` laid over the design in its best way; None where it is
         another circuit."""
         likely = [(bench, place, cell.complement if mirrored else cell)
                   for bench, place, cell in reversed(self._cells.values())]  # fmt: skip
-        likely = [each for each in likely if may_hold(each[2].counts, entry["counts"])]
+        likely = [each for each in likely if may_hold(each[2].counts, entry["counts"], bare)]
         lengths = [part.sizes[LENGTH] for *_, cell in likely for part in cell.parts
                    if LENGTH in part.sizes]  # fmt: skip
         library = opened(name, self._design, min(lengths, default=0.0)) if likely else None
@@ -126,13 +129,13 @@ class _Looked:
             return None
         core = core_of(library[0], *entry["core"])
         ways = [(bench, place, overlay) for bench, place, cell in likely
-                for overlay in overlays(core.cell, cell)]  # fmt: skip
+                for overlay in overlays(core.cell, cell, bare)]  # fmt: skip
         fits = [Fit.of(self._sized(bench, place), core, overlay) for bench, place, overlay in ways]
         best = max(fits, key=lambda fit: (sum(fit.known), -fit.miss), default=None)
         if best is None or best.miss > FAR_OFF:
             return None
         both = zip(best.own.parameters, best.known, strict=True)
-        return Laid(*library, mirrored, best, {}, tuple(each for each, yes in both if yes))
+        return Laid(*library, mirrored, bare, best, {}, tuple(each for each, yes in both if yes))
 
     def _sized(self, bench: Testbench, place: int) -> Sized:
         key = bench.name, place

@@ -26,42 +26,74 @@ COUNTED = frozenset({"nmos", "pmos", "q", "j", "d"})
 testbench has a load."""
 
 
-def may_hold(large: Mapping[str, int], small: Mapping[str, int]) -> bool:
+LEAST = 5
+"""Transistors of a circuit that is known by them alone."""
+
+
+def may_hold(large: Mapping[str, int], small: Mapping[str, int], bare: bool = False) -> bool:
     """Whether a circuit with so many parts of each kind may be one with the fewer ones of another,
-    its load beside it."""
+    its load beside it; by transistors and diodes alone where it is `bare`."""
     if any(large.get(kind, 0) != small.get(kind, 0) for kind in COUNTED):
         return False
+    if bare:
+        return sum(small.get(kind, 0) for kind in COUNTED) >= LEAST
     others = [kind for kind in small if kind not in COUNTED and kind != "v"]
     return all(large.get(kind, 0) >= small[kind] for kind in others)
 
 
-def overlays(small: Cell, large: Cell) -> Iterator[Mapping[int, int]]:
+def overlays(small: Cell, large: Cell, bare: bool = False) -> Iterator[Mapping[int, int]]:
     """How parts of `small` lie on those of `large`: place of a part -> place of a part.
 
     All transistors and diodes of both, and all passives and current sources of `small` that have
-    a free end. None where the circuits are not alike.
+    a free end; of a `bare` one those alone that lie between the same nets in `large`. None where
+    the circuits are not alike.
     """
-    if not may_hold(large.counts, small.counts):
+    if not may_hold(large.counts, small.counts, bare):
         return
     if max(len(small.parts), len(large.parts)) > LARGEST:
         return
     from networkx.algorithms.isomorphism import GraphMatcher  # nobody else waits for it
 
     matcher = GraphMatcher(
-        _graph(large), _graph(small),
+        _graph(large, bare), _graph(small, bare),
         lambda one, other: one["kind"] == other["kind"],
         lambda one, other: one["ends"] == other["ends"],
     )  # fmt: skip
     for found in itertools.islice(matcher.subgraph_monomorphisms_iter(), MOST):
-        yield {lower: upper for upper, lower in found.items() if isinstance(lower, int)}
+        overlay = {lower: upper for upper, lower in found.items() if isinstance(lower, int)}
+        if bare:
+            nets = {lower: upper for upper, lower in found.items() if isinstance(lower, str)}
+            overlay |= _between(small, large, nets)
+        yield overlay
 
 
-def _graph(cell: Cell) -> Any:
+def _between(small: Cell, large: Cell, nets: Mapping[str, str]) -> dict[int, int]:
+    """What is no transistor and lies between the same nets in both."""
+    there: dict[object, list[int]] = {}
+    for place, part in enumerate(large.parts):
+        if part.kind not in COUNTED:
+            there.setdefault((part.kind, _between_nets(part, large)), []).append(place)
+    found = {}
+    for place, part in enumerate(small.parts):
+        ends = _between_nets(part, small)
+        if part.kind in COUNTED or not ends or not ends <= nets.keys():
+            continue
+        alike = there.get((part.kind, frozenset(nets[net] for net in ends)))
+        if alike:
+            found[place] = alike.pop(0)
+    return found
+
+
+def _between_nets(part: Part, cell: Cell) -> frozenset[str]:
+    return frozenset(f"net {net}" for net in _edges(part, cell))
+
+
+def _graph(cell: Cell, bare: bool) -> Any:
     import networkx
 
     graph = networkx.Graph()
     for place, part in enumerate(cell.parts):
-        counts = part.kind in COUNTED or part.kind == SOURCE or part.is_passive
+        counts = part.kind in COUNTED or (not bare and (part.kind == SOURCE or part.is_passive))
         if not counts or not (edges := _edges(part, cell)):
             continue
         graph.add_node(place, kind=part.kind)

@@ -1,5 +1,5 @@
-"""What a circuit is, however its deck writes it: transistors in parallel are one, and what a
-subcircuit holds stands by itself."""
+"""What a circuit is, however its deck writes it: transistors in parallel are one, dummies none, and
+what a subcircuit holds stands by itself."""
 
 from __future__ import annotations
 
@@ -113,8 +113,12 @@ def _held(elements: Sequence[Element], held: set[str]) -> set[str]:
 
 
 def _parts(elements: Sequence[Element]) -> Iterator[Part]:
+    """Without transistors that are off or capacitors, their source at their gate or drain: dummies
+    and decoupling, which are no part of what a circuit is."""
     groups: dict[tuple[object, ...], list[Element]] = {}
     for number, each in enumerate(elements):
+        if each.is_transistor and each.nets[2] in each.nets[:2]:
+            continue
         key = (each.kind, each.model, each.nets[:3]) if each.is_transistor else (number,)
         groups.setdefault(key, []).append(each)
     for group in groups.values():
