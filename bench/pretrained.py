@@ -7,6 +7,7 @@
     python -m bench.pretrained --case partial        # every third spec on a measure of one's own
     python -m bench.pretrained --case freed          # a length that was frozen is free as well
     python -m bench.pretrained --case renamed        # parameters and measures under other names
+    python -m bench.pretrained --case relative       # so, by networks of one like it alone
 
 Ten targets of each list: of those that are held out where the list was trained on, else spread over
 it. ERT is all simulations over the targets met. Sizings that have ended are kept in
@@ -16,6 +17,7 @@ bench/results/pretrained.json; a row goes by the networks' hash as well.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import hashlib
 import json
 import sys
@@ -23,6 +25,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import numpy as np
 
@@ -36,11 +39,12 @@ from m3eda.circuits.targets import TargetList, targets_of
 from m3eda.design.types import Design, Parameter
 from m3eda.learning.settings import HELD_OUT
 from m3eda.learning.splits import split_of
+from m3eda.policy import shipped
 from m3eda.policy.known import knowledge_of
 from m3eda.policy.pretrained import FOLDER
 
 KEPT = Path(__file__).resolve().parent / "results" / "pretrained.json"
-CASES = ("known", "technology", "circuit", "similar", "partial", "freed", "renamed")
+CASES = ("known", "technology", "circuit", "similar", "partial", "freed", "renamed", "relative")
 OWN_EVERY = 3
 """Of the specs of the case `partial`, one in so many is on a measure that no networks know."""
 FREED, UP_TO = "l", 10.0
@@ -54,7 +58,16 @@ OTHERWISE = {
     "tc": "tempco", "line": "line_regulation", "dropout": "v_dropout", "fosc": "freq",
 }  # fmt: skip
 """What else designers call measures, in the case `renamed`; others are called by a number."""
-HELD = {"known", "partial", "freed", "renamed"}
+LEFT_OUT = {
+    "m3_2soa": ("m3_2soa", "two_stage_miller", "two_stage_miller_rz"),
+    "m3_r2soa": ("m3_r2soa",),
+    "two_stage_miller": ("two_stage_miller", "m3_2soa"),
+    "two_stage_miller_rz": ("two_stage_miller_rz", "sallen_key_filter"),
+}
+"""Circuits of the case `relative` -> the networks left out: its own, and others of this circuit.
+The first two are known by each other, whose transistors are of the other polarity, the last two by
+each other's transistors, one with a nulling resistor and one without."""
+HELD = {"known", "partial", "freed", "renamed", "relative"}
 """Cases whose targets are those held out of training."""
 SIMILAR = "autockt_pareto"
 """A list of a circuit that is like one of the library, in a technology of which nothing is told."""
@@ -73,6 +86,8 @@ def lists(case: str, names: Sequence[str]) -> Iterator[tuple[Circuit, TargetList
             if case in {"technology", "circuit"}:
                 here = trained and not home if case == "technology" else not trained and home
             if listed is None or not here or (case == "freed" and not has_frozen_length(circuit)):
+                continue
+            if case == "relative" and name not in LEFT_OUT:
                 continue
             count = len(listed.targets)
             held = [n for n in range(count) if n % HELD_OUT == HELD_OUT - 1]
@@ -119,8 +134,23 @@ def renamed(design: Design) -> Design:
     return replace(design, parameters=parameters, measures=measures, specs=specs)
 
 
-CHANGES = {"partial": with_own_measures, "freed": with_freed_length, "renamed": renamed}
+CHANGES = {"partial": with_own_measures, "freed": with_freed_length, "renamed": renamed,
+           "relative": renamed}  # fmt: skip
 """Case -> what its designs have otherwise than the library."""
+LIKE_SEARCH = {"partial", "renamed", "relative"}
+"""Cases in which a search has what it has of the library's own design."""
+
+
+@contextlib.contextmanager
+def networks_without(names: Sequence[str]) -> Iterator[None]:
+    """Nothing knows that there are networks of the circuits `names`."""
+    every = shipped.index_of
+
+    def others(folder: Path) -> dict[str, Any]:
+        return {name: entry for name, entry in every(folder).items() if name not in names}
+
+    with mock.patch.object(shipped, "index_of", others):
+        yield
 
 
 def has_frozen_length(each: Circuit) -> bool:
@@ -196,12 +226,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         for agent in agents:
             note = f"{agent} {networks_of(each.name)}" if agent == "m3" else agent
             changed = unchanged
-            if options.case == "freed" or (
-                options.case in ("partial", "renamed") and agent == "m3"
-            ):
+            if options.case == "freed" or (options.case in LIKE_SEARCH and agent == "m3"):
                 note, changed = f"{note} {options.case}", CHANGES[options.case]
-            rows = [runs.sized(each, listed, number, agent, options.budget, note, changed)
-                    for number in numbers[: options.targets]]  # fmt: skip
+            hidden = LEFT_OUT[each.name] if options.case == "relative" else ()
+            with networks_without(hidden):
+                rows = [runs.sized(each, listed, number, agent, options.budget, note, changed)
+                        for number in numbers[: options.targets]]  # fmt: skip
             every[agent] += rows
             cells.append(words(figures(rows, options.within)))
         print(f"| {each.name} | {listed.technology} | {' | '.join(cells)} |", flush=True)

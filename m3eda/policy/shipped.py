@@ -90,7 +90,7 @@ def match(design: Design, folder: Path = FOLDER) -> Match | None:
     parameters and of its measures with a spec, by their names or, where these do not tell it all,
     by how the devices of its deck are connected. None where none does. Raises StorageError where
     the index is damaged."""
-    index = _index(folder)
+    index = index_of(folder)
     by_name = max(_by_names(design, index, folder), key=lambda m: (m.share, m.same), default=None)
     if by_name and (by_name.same or by_name.share == len(design.specs) + len(design.free)):
         return by_name
@@ -306,7 +306,8 @@ def _has_parameters(design: Design, names: Sequence[str]) -> bool:
     return all(name in known and (known[name].free or known[name].frozen) for name in names)
 
 
-def _index(folder: Path) -> Mapping[str, Any]:
+def index_of(folder: Path) -> Mapping[str, Any]:
+    """What is known of each circuit that has networks in `folder`. Raises StorageError."""
     path = folder / INDEX
     try:
         found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
