@@ -71,6 +71,14 @@ def test_dummies_and_decoupling_are_no_part():
     assert cell.transistors == (2, 2)
 
 
+def test_sources_of_zero_volts_are_wires():
+    metered = PAIR.replace("it t 0", "it foot vss") + "vss vss 0 0\nvmeter t foot dc 0V\n"
+    [one], [other] = cells_of(PAIR), cells_of(metered)
+    assert list(overlays(one, other))
+    driven = metered.replace("vmeter t foot dc 0V", "vmeter t foot dc 0 ac 1")
+    assert list(overlays(one, cells_of(driven)[0])) == []
+
+
 def test_transistors_alone_tell_a_circuit_where_its_passives_differ():
     text = PAIR.replace("cc b z 1p\nrz z out 1k\n", "m5 out b vdd vdd pch w=1u l=1u\ncc b out 1p\n")
     [full] = cells_of(text)

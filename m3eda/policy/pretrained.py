@@ -40,6 +40,8 @@ DRAWS = 4
 DIFFERENCE = 0.02
 """Of conditions, in standard deviations, by which slopes are found."""
 MOST_STEPS = 60
+OFFSET = 0.3
+"""Standard deviation of where a design stands on an axis that it does not have, of its range."""
 TRUSTED = 3.0
 """Errors from which a trial counts less in finding conditions: cliffs must not move them."""
 
@@ -124,27 +126,31 @@ class Placed:
     def __init__(
         self, pretrained: Pretrained, axes: Sequence[Axis], centre: FloatArray, spread: FloatArray,
         fixed: Mapping[str, float] | None = None, usual: Mapping[str, Value] | None = None,
-        scales: Sequence[Scale] = (),
+        scales: Sequence[Scale] = (), loose: Sequence[str] = (),
     ) -> None:  # fmt: skip
         """`axes` are all of the networks', in their order and in the ranges of the design's
         technology; `fixed` are unit coordinates of those that the design has frozen; `usual` are
         the values that others, which networks do not read, had where they learnt; `scales` those
-        of the measures where the design has them in other units."""
+        of the measures where the design has them in other units; `loose` are axes on which the
+        design stands somewhere near the point asked for: how far is found from the trials."""
         self.usual = dict(usual or {})
         self.pretrained, self._every, self._fixed = pretrained, tuple(axes), dict(fixed or {})
         self.axes = tuple(axis for axis in axes if axis.name not in self._fixed)
         self.measures = pretrained.measures
         self.scales = tuple(scales) or pretrained.scales
         self.errors, self.facts = pretrained.errors, pretrained.facts
-        self._centre, self._spread = centre, spread
-        self._codes = self._drawn(centre, np.diag(spread**2))
+        names = [axis.name for axis in self._every]
+        self._loose = [names.index(name) for name in loose]
+        self._centre = np.concatenate([centre, np.zeros(len(self._loose))])
+        self._spread = np.concatenate([spread, np.full(len(self._loose), OFFSET)])
+        self._codes = self._drawn(self._centre, np.diag(self._spread**2))
 
     local = False
 
     @property
     def code(self) -> FloatArray:
         """The conditions believed in, shape (q,)."""
-        return np.asarray(self._codes.mean(axis=0))
+        return np.asarray(self._codes.mean(axis=0)[: self.pretrained.encoder.size])
 
     def answer(self, x: FloatArray, measures: Sequence[str]) -> Answer:
         """For unit points of these axes, shape (n, d)."""
@@ -197,9 +203,11 @@ class Placed:
         for place, axis in enumerate(self._every):
             fixed = self._fixed.get(axis.name)
             whole[:, place] = next(columns) if fixed is None else fixed
-        given = np.hstack([inputs(self._every, whole), np.tile(code, (len(x), 1))]).astype(
-            np.float32
-        )
+        conditions, offsets = np.split(code, [self.pretrained.encoder.size])
+        if self._loose:
+            whole[:, self._loose] = np.clip(whole[:, self._loose] + offsets, 0.0, 1.0)
+        rows = [inputs(self._every, whole), np.tile(conditions, (len(x), 1))]
+        given = np.hstack(rows).astype(np.float32)
         return answers_of(self.pretrained.weights, given)
 
     def _drawn(self, centre: FloatArray, covariance: FloatArray) -> FloatArray:

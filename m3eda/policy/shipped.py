@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 import json
 import math
 import re
@@ -200,7 +201,9 @@ def _placed_over(pretrained: Pretrained, over: Laid, design: Design) -> Overlaid
         sure = np.concatenate([np.full(encoder.size - len(told), True), told])
         loose = np.where(sure & (np.abs(code) <= ends), NEW, LOOSE)
         centre, spread = np.clip(code, -ends, ends), loose * encoder.spread
-    return Overlaid(Placed(pretrained, ordered, centre, spread), over, design)
+    reached = set(itertools.compress(over.fit.other.parameters, over.fit.reached))
+    unknown = [axis.name for axis in ordered if axis.name not in reached and not axis.categorical]
+    return Overlaid(Placed(pretrained, ordered, centre, spread, loose=unknown), over, design)
 
 
 def _in_library(found: Match, design: Design) -> Design | None:

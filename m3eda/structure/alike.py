@@ -68,19 +68,22 @@ def overlays(small: Cell, large: Cell, bare: bool = False) -> Iterator[Mapping[i
 
 
 def _between(small: Cell, large: Cell, nets: Mapping[str, str]) -> dict[int, int]:
-    """What is no transistor and lies between the same nets in both."""
-    there: dict[object, list[int]] = {}
+    """What is no transistor and lies between the same nets in both; a capacitor for one with a
+    resistor in series as well."""
+    there: dict[frozenset[str], list[int]] = {}
     for place, part in enumerate(large.parts):
         if part.kind not in COUNTED:
-            there.setdefault((part.kind, _between_nets(part, large)), []).append(place)
+            there.setdefault(_between_nets(part, large), []).append(place)
     found = {}
     for place, part in enumerate(small.parts):
         ends = _between_nets(part, small)
         if part.kind in COUNTED or not ends or not ends <= nets.keys():
             continue
-        alike = there.get((part.kind, frozenset(nets[net] for net in ends)))
+        between = there.get(frozenset(nets[net] for net in ends), [])
+        alike = [each for each in between if {*large.parts[each].kind} & {*part.kind}]
         if alike:
-            found[place] = alike.pop(0)
+            found[place] = min(alike, key=lambda each: large.parts[each].kind != part.kind)
+            between.remove(found[place])
     return found
 
 

@@ -28,8 +28,8 @@ class Part:
     nets: tuple[str, ...]
     """Of a transistor drain, gate and source."""
     sizes: Mapping[str, float]
-    """`WIDTH` and `LENGTH` of a transistor, `VALUE` of others, of passives in series by their
-    letters; where it is a positive number."""
+    """`WIDTH` and `LENGTH` of a transistor, of passives by their letters, `VALUE` of others; where
+    it is a positive number."""
     name: str
 
     @property
@@ -98,9 +98,26 @@ def _held_pins(instance: Instance, steady: frozenset[str]) -> set[str]:
 
 
 def _cell(devices: Devices, instance: Instance, steady: set[str]) -> Cell:
-    elements = list(devices.elements(instance))
+    elements = _wired(list(devices.elements(instance)))
     parts, ends = list(_parts(elements)), {GROUND, *(pin for pin, _ in instance.pins)}
     return Cell(tuple(_joined(parts, ends)), frozenset(_held(elements, steady)), instance)
+
+
+def _wired(elements: Sequence[Element]) -> list[Element]:
+    """With the nets that wires connect as one: ground, where it is one of them."""
+    names: dict[str, str] = {}
+
+    def name(net: str) -> str:
+        while net in names:
+            net = names[net]
+        return net
+
+    for one, other in (each.nets for each in elements if each.is_wire):
+        kept, gone = sorted((name(one), name(other)), key=lambda net: net != GROUND)
+        if kept != gone:
+            names[gone] = kept
+    return [replace(each, nets=tuple(map(name, each.nets)))
+            for each in elements if not each.is_wire]  # fmt: skip
 
 
 def _held(elements: Sequence[Element], held: set[str]) -> set[str]:
@@ -148,15 +165,15 @@ def _joined(parts: list[Part], ends: set[str]) -> list[Part]:
 
 def _in_series(one: Part, other: Part, net: str) -> Part:
     nets = tuple(each for part in (one, other) for each in part.nets if each != net)
-    sizes = {kind if key == VALUE else key: value for part in (one, other)
-             for kind in part.kind[:1] for key, value in part.sizes.items()}  # fmt: skip
-    return Part("".join(sorted(one.kind + other.kind)), nets, sizes, one.name)
+    kind = "".join(sorted(one.kind + other.kind))
+    return Part(kind, nets, {**one.sizes, **other.sizes}, one.name)
 
 
 def _sizes(group: Sequence[Element]) -> Mapping[str, float]:
     first = group[0]
     if not first.is_transistor:
         value = first.sizes.get(VALUE)
-        return {} if value is None else {VALUE: abs(value)}
+        key = first.kind if first.kind in _PASSIVES else VALUE
+        return {} if value is None else {key: abs(value)}
     width = sum(each.sizes["w"] * each.sizes["m"] for each in group)
     return {WIDTH: width, LENGTH: first.sizes["l"]}

@@ -37,6 +37,8 @@ class Element:
     of a source and of the area of a bipolar transistor; nan for what is no plain number."""
     card: tuple[str, str]
     """Subcircuit and card: the same for the same device of two instances."""
+    is_wire: bool = False
+    """A voltage source of zero and nothing else, as to measure a current."""
 
     @property
     def is_transistor(self) -> bool:
@@ -114,7 +116,7 @@ class Devices:
             last = (f"m{model}",) if device.is_transistor and device.letter == "x" else ()
             yield Element(
                 ".".join((*around, device.name, *last)), self._kind(device), model, nets,
-                self._sizes(device), (device.scope, device.name),
+                self._sizes(device), (device.scope, device.name), _is_wire(device),
             )  # fmt: skip
 
     def _kind(self, device: Device) -> str:
@@ -156,6 +158,14 @@ class Devices:
             return word.value
         slot = self._slots.at(device, key)
         return math.nan if slot is None else slot.value / slot.written_in
+
+
+def _is_wire(device: Device) -> bool:
+    if device.letter != "v":
+        return False
+    given = [word for word in device.card.words[3:] if word.text.lower() != "dc"]
+    given += device.card.assigned.values()
+    return all(word.value == 0.0 for word in given)
 
 
 def _unit(technology: Technology | None) -> float | None:
