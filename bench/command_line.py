@@ -26,7 +26,8 @@ from m3eda.ledger import Ledger
 
 ROOT = Path(__file__).resolve().parent.parent
 EXAMPLES = ("two_stage_opamp", "five_transistor_ota", "ldo", "comparator", "current_reference",
-            "flat_opamp")  # fmt: skip
+            "flat_opamp", "flat_opamp/ota.yaml")  # fmt: skip
+"""Folders, or design files that are not called design.yaml."""
 KNOWN = "m3_2soa"
 TIMEOUT = 600.0
 
@@ -99,7 +100,8 @@ def rows_of(smallest: bool) -> list[Row]:
         rows += both(KNOWN, own / "design.yaml", [[]] * (1 if smallest else 10))
     seeds = [["--seed", str(seed)] for seed in range(1, 2 if smallest else 6)]
     for name in EXAMPLES[: 1 if smallest else None]:
-        rows += both(name, ROOT / "examples" / name / "design.yaml", seeds)
+        path = ROOT / "examples" / name
+        rows += both(name, path if path.is_file() else path / "design.yaml", seeds)
     return rows
 
 

@@ -23,7 +23,7 @@ EXAMPLES = {
     "two_stage_opamp": ["design.yaml"],
     "folded_cascode": ["design.yaml", "low_noise.yaml"],
     "five_transistor_ota": ["design.yaml"],
-    "flat_opamp": ["design.yaml"],
+    "flat_opamp": ["design.yaml", "ota.yaml"],
     "ldo": ["design.yaml"],
     "comparator": ["design.yaml"],
     "current_reference": ["design.yaml"],

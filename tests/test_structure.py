@@ -15,6 +15,7 @@ from m3eda.design.types import Measure, Parameter
 from m3eda.flow import Execution, Project
 from m3eda.importing.devices import Circuit
 from m3eda.importing.reader import netlist_of
+from m3eda.policy.agent import M3
 from m3eda.policy.known import knowledge_of
 from m3eda.policy.response import Scale
 from m3eda.policy.shipped import match
@@ -189,6 +190,26 @@ def test_of_two_circuits_the_one_that_is_not_its_complement_is_taken():
     found = match(replace(design, parameters={**design.parameters, first.name: tied, "own": own}))
     assert found.circuit == "m3_r2soa"
     assert not found.laid.mirrored
+
+
+def test_a_bias_voltage_stands_for_a_current_and_its_diode():
+    design = Project.load(FLAT.with_name("ota.yaml")).design
+    found = match(design)
+    assert found.circuit == "five_transistor_ota"
+    assert found.laid.bare
+    assert set(found.parameters) == {each.name for each in design.free}
+    fit = found.laid.fit
+    place = fit.other.parameters.index("i_bias")
+    assert not fit.reached[place]
+    assert fit.guessed.tolist() == [name == "i_bias" for name in fit.other.parameters]
+    own = np.tile(fit.own.at, (4, 1))
+    for row, name in enumerate(("W5", "L5", "Vb"), 1):
+        own[row, fit.own.parameters.index(name)] += 0.1
+    there = fit.there(own)[:, place]
+    assert there - there[0] == pytest.approx([0.0, 0.1, -0.1, 0.5], abs=1e-3)
+    agent = M3(design, 1, {})
+    assert agent.relying
+    assert "by its transistors" in agent.describe()
 
 
 def test_networks_answer_in_the_design_s_own_words():

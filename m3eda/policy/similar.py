@@ -26,7 +26,7 @@ from m3eda.errors import M3edaError
 from m3eda.plugins import Plugins
 from m3eda.policy.pretrained import SUPPLY_NAME, Placed
 from m3eda.policy.response import Answer, Scale
-from m3eda.structure.alike import may_hold, overlays
+from m3eda.structure.alike import may_hold, may_hold_bare, overlays
 from m3eda.structure.cell import LENGTH, Cell
 from m3eda.structure.fit import Fit
 from m3eda.structure.sizes import Decks, Sized
@@ -56,8 +56,9 @@ class Laid:
 
 
 def devices_of(design: Design) -> dict[str, Any]:
-    """Of a library's circuit: `counts`, how many devices of each kind it has, and `core`, the
-    testbench and the place of its cell (`core_of`); empty where no deck tells."""
+    """Of a library's circuit: `counts`, how many devices of each kind it has, `bare_counts`, those
+    without what generates a bias, and `core`, the testbench and the place of its cell (`core_of`);
+    empty where no deck tells."""
     decks = Decks(design)
     every = list(decks.cells())
     least = min((sum(c.transistors) for *_, c in every if sum(c.transistors)), default=0)
@@ -73,8 +74,9 @@ def devices_of(design: Design) -> dict[str, Any]:
 
     bench, place = max(few, key=worth)
     core = core_of(design, bench.name, place)
-    counts = core.cell.counts
-    return {"counts": {kind: counts[kind] for kind in sorted(counts)}, "core": [bench.name, place]}
+    counts, bare = ({kind: each[kind] for kind in sorted(each)}
+                    for each in (core.cell.counts, core.cell.bare_counts))  # fmt: skip
+    return {"counts": counts, "bare_counts": bare, "core": [bench.name, place]}
 
 
 def core_of(design: Design, bench: str, place: int) -> Sized:
@@ -121,7 +123,10 @@ class _Looked:
         another circuit."""
         likely = [(bench, place, cell.complement if mirrored else cell)
                   for bench, place, cell in reversed(self._cells.values())]  # fmt: skip
-        likely = [each for each in likely if may_hold(each[2].counts, entry["counts"], bare)]
+        if bare:
+            likely = [e for e in likely if may_hold_bare(e[2].bare_counts, entry["bare_counts"])]
+        else:
+            likely = [each for each in likely if may_hold(each[2].counts, entry["counts"])]
         lengths = [part.sizes[LENGTH] for *_, cell in likely for part in cell.parts
                    if LENGTH in part.sizes]  # fmt: skip
         library = opened(name, self._design, min(lengths, default=0.0)) if likely else None
@@ -130,7 +135,8 @@ class _Looked:
         core = core_of(library[0], *entry["core"])
         ways = [(bench, place, overlay) for bench, place, cell in likely
                 for overlay in overlays(core.cell, cell, bare)]  # fmt: skip
-        fits = [Fit.of(self._sized(bench, place), core, overlay) for bench, place, overlay in ways]
+        fits = [Fit.of(self._sized(bench, place), core, overlay)
+                for bench, place, overlay in ways]  # fmt: skip
         best = max(fits, key=lambda fit: (sum(fit.known), -fit.miss), default=None)
         if best is None or best.miss > FAR_OFF:
             return None

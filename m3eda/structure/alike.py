@@ -30,25 +30,32 @@ LEAST = 5
 """Transistors of a circuit that is known by them alone."""
 
 
-def may_hold(large: Mapping[str, int], small: Mapping[str, int], bare: bool = False) -> bool:
+def may_hold(large: Mapping[str, int], small: Mapping[str, int]) -> bool:
     """Whether a circuit with so many parts of each kind may be one with the fewer ones of another,
-    its load beside it; by transistors and diodes alone where it is `bare`."""
+    its load beside it."""
     if any(large.get(kind, 0) != small.get(kind, 0) for kind in COUNTED):
         return False
-    if bare:
-        return sum(small.get(kind, 0) for kind in COUNTED) >= LEAST
     others = [kind for kind in small if kind not in COUNTED and kind != "v"]
     return all(large.get(kind, 0) >= small[kind] for kind in others)
+
+
+def may_hold_bare(large: Mapping[str, int], small: Mapping[str, int]) -> bool:
+    """The same by transistors and diodes alone, of `Cell.bare_counts`."""
+    alike = all(large.get(kind, 0) == small.get(kind, 0) for kind in COUNTED)
+    return alike and sum(small.get(kind, 0) for kind in COUNTED) >= LEAST
 
 
 def overlays(small: Cell, large: Cell, bare: bool = False) -> Iterator[Mapping[int, int]]:
     """How parts of `small` lie on those of `large`: place of a part -> place of a part.
 
     All transistors and diodes of both, and all passives and current sources of `small` that have
-    a free end; of a `bare` one those alone that lie between the same nets in `large`. None where
-    the circuits are not alike.
+    a free end. Of a `bare` one all transistors but those that generate a bias, and of these, of
+    passives and of sources those alone that lie between the same nets in `large`. None where the
+    circuits are not alike.
     """
-    if not may_hold(large.counts, small.counts, bare):
+    alike = (may_hold_bare(large.bare_counts, small.bare_counts) if bare
+             else may_hold(large.counts, small.counts))  # fmt: skip
+    if not alike:
         return
     if max(len(small.parts), len(large.parts)) > LARGEST:
         return
@@ -68,23 +75,29 @@ def overlays(small: Cell, large: Cell, bare: bool = False) -> Iterator[Mapping[i
 
 
 def _between(small: Cell, large: Cell, nets: Mapping[str, str]) -> dict[int, int]:
-    """What is no transistor and lies between the same nets in both; a capacitor for one with a
-    resistor in series as well."""
+    """What the graphs do not have and lies between the same nets in both; a capacitor for one with
+    a resistor in series as well."""
     there: dict[frozenset[str], list[int]] = {}
     for place, part in enumerate(large.parts):
-        if part.kind not in COUNTED:
+        if part.kind not in COUNTED or place in large.references:
             there.setdefault(_between_nets(part, large), []).append(place)
     found = {}
     for place, part in enumerate(small.parts):
         ends = _between_nets(part, small)
-        if part.kind in COUNTED or not ends or not ends <= nets.keys():
+        inside = part.kind in COUNTED and place not in small.references
+        if inside or not ends or not ends <= nets.keys():
             continue
         between = there.get(frozenset(nets[net] for net in ends), [])
-        alike = [each for each in between if {*large.parts[each].kind} & {*part.kind}]
+        alike = [each for each in between if _is_like(large.parts[each], part)]
         if alike:
             found[place] = min(alike, key=lambda each: large.parts[each].kind != part.kind)
             between.remove(found[place])
     return found
+
+
+def _is_like(one: Part, other: Part) -> bool:
+    both_passive = one.is_passive and other.is_passive
+    return bool({*one.kind} & {*other.kind}) if both_passive else one.kind == other.kind
 
 
 def _between_nets(part: Part, cell: Cell) -> frozenset[str]:
@@ -96,7 +109,10 @@ def _graph(cell: Cell, bare: bool) -> Any:
 
     graph = networkx.Graph()
     for place, part in enumerate(cell.parts):
-        counts = part.kind in COUNTED or (not bare and (part.kind == SOURCE or part.is_passive))
+        if bare:
+            counts = part.kind in COUNTED and place not in cell.references
+        else:
+            counts = part.kind in COUNTED or part.kind == SOURCE or part.is_passive
         if not counts or not (edges := _edges(part, cell)):
             continue
         graph.add_node(place, kind=part.kind)

@@ -33,6 +33,11 @@ class Part:
     name: str
 
     @property
+    def is_transistor(self) -> bool:
+        """A field-effect transistor."""
+        return self.kind in _COMPLEMENTS
+
+    @property
     def is_passive(self) -> bool:
         """Whether both ends are alike."""
         return _PASSIVES.issuperset(self.kind)
@@ -52,6 +57,27 @@ class Cell:
     def counts(self) -> Mapping[str, int]:
         """Kind -> how many there are."""
         return Counter(part.kind for part in self.parts)
+
+    @cached_property
+    def references(self) -> frozenset[int]:
+        """Places of the diodes that give others their gate voltage and carry no current of theirs:
+        what generates a bias, where another circuit may have a source."""
+        on: dict[str, list[tuple[int, int]]] = {}
+        for place, part in enumerate(self.parts):
+            for end, net in enumerate(part.nets if part.is_transistor else ()):
+                on.setdefault(net, []).append((place, end))
+        diodes = [place for place, part in enumerate(self.parts)
+                  if part.is_transistor and part.nets[0] == part.nets[1]]  # fmt: skip
+        return frozenset(
+            place for place in diodes
+            if all(end == 1 or other == place for other, end in on[self.parts[place].nets[0]])
+        )  # fmt: skip
+
+    @cached_property
+    def bare_counts(self) -> Mapping[str, int]:
+        """Kind -> how many there are, without `references`."""
+        return Counter(part.kind for place, part in enumerate(self.parts)
+                       if place not in self.references)  # fmt: skip
 
     @property
     def complement(self) -> Cell:

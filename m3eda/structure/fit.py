@@ -3,17 +3,23 @@ both decide."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
+from numpy.typing import NDArray
 
 from m3eda.design.ranges import FloatArray
+from m3eda.structure.cell import LENGTH, SOURCE, WIDTH, Cell
+from m3eda.structure.elements import NMOS, VALUE
 from m3eda.structure.sizes import Sized
 
 KEEPING = 1e-4
 """Weight of leaving a parameter as it stands, where no size asks for anything."""
+STEEP = 5.0
+"""Exponent of a transistor's current in its gate voltage, from 2 V/(V - Vt) at an overdrive of two
+thirds of the threshold."""
 FOLLOWED = 0.5
 """Of the squares of a parameter's exponents: what the other design has to follow of them."""
 
@@ -30,6 +36,9 @@ class Fit:
     """Of the other design's, shape (k, r)."""
     gaps: FloatArray
     """By how much the own sizes are larger where both were looked at, shape (k,)."""
+    guessed: NDArray[np.bool_]
+    """Of each of the other's parameters: whether only its changes are known, as of a current that
+    the own design makes by a voltage, shape (r,)."""
 
     @classmethod
     def of(cls, own: Sized, other: Sized, overlay: Mapping[int, int]) -> Fit:
@@ -39,7 +48,15 @@ class Fit:
                  if part in overlay and (overlay[part], size) in places]  # fmt: skip
         mine, theirs = ([pair[k] for pair in pairs] for k in (0, 1))
         gaps = own.logs[mine] - other.logs[theirs]
-        return cls(own, other, own.slopes[mine], other.slopes[theirs], gaps)
+        own_rows, other_rows = [own.slopes[mine]], [other.slopes[theirs]]
+        guessed = np.zeros(len(other.parameters), dtype=bool)
+        for source, driven in _voltages_for_currents(own.cell, other.cell, overlay):
+            row = other.slopes[other.keys.index((source, VALUE))]
+            own_rows.append(_current_of(own, driven)[None])
+            other_rows.append(row[None])
+            guessed |= row != 0.0
+        gaps = np.concatenate([gaps, np.zeros(len(own_rows) - 1)])
+        return cls(own, other, np.vstack(own_rows), np.vstack(other_rows), gaps, guessed)
 
     @cached_property
     def _there(self) -> FloatArray:
@@ -59,7 +76,7 @@ class Fit:
     @property
     def reached(self) -> tuple[bool, ...]:
         """Of each of the other's parameters: whether it decides a size that both have."""
-        return tuple((self.other_rows**2).sum(axis=0) > 0.0)
+        return tuple((((self.other_rows**2).sum(axis=0) > 0.0) & ~self.guessed).tolist())
 
     @property
     def miss(self) -> float:
@@ -78,6 +95,38 @@ class Fit:
         """Logarithms of the other's values, shape (n, r), as own ones, shape (n, p)."""
         wanted = (logs - self.other.at) @ self.other_rows.T - self.gaps
         return np.asarray(self.own.at + wanted @ self._back.T)
+
+
+def _voltages_for_currents(
+    own: Cell, other: Cell, overlay: Mapping[int, int]
+) -> Iterator[tuple[int, int]]:
+    """Current sources of `other` that feed a diode which `own` does not have, each with a
+    transistor of `own` that this diode would drive."""
+    for source, part in enumerate(other.parts):
+        if part.kind != SOURCE or source in overlay or VALUE not in part.sizes:
+            continue
+        for diode in other.references - overlay.keys():
+            net = other.parts[diode].nets[0]
+            gates = [place for place, each in enumerate(other.parts)
+                     if each.is_transistor and each.nets[1] == net]  # fmt: skip
+            driven = [overlay[place] for place in gates if place in overlay]
+            if net in part.nets and driven:
+                yield source, driven[0]
+                break
+
+
+def _current_of(own: Sized, place: int) -> FloatArray:
+    """Exponents of the current of a transistor whose gate is held: those of its W/L and of the
+    voltage, as of a square law at moderate overdrive, shape (p,)."""
+    rows = dict(zip(own.keys, own.slopes, strict=True))
+    nothing = np.zeros(len(own.parameters))
+    found = rows.get((place, WIDTH), nothing) - rows.get((place, LENGTH), nothing)
+    gate = own.cell.parts[place]
+    for number, each in enumerate(own.cell.parts):
+        if each.kind == "v" and gate.nets[1] in each.nets:
+            sign = 1.0 if gate.kind == NMOS else -1.0
+            found = found + sign * STEEP * rows.get((number, VALUE), nothing)
+    return np.asarray(found)
 
 
 def _inverse(rows: FloatArray) -> FloatArray:
