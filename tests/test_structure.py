@@ -19,7 +19,7 @@ from m3eda.policy.agent import M3
 from m3eda.policy.known import knowledge_of
 from m3eda.policy.response import Scale
 from m3eda.policy.shipped import match
-from m3eda.policy.similar import core_of, devices_of, names_of, scale_in
+from m3eda.policy.similar import Core, devices_of, names_of, scale_in
 from m3eda.structure.alike import overlays
 from m3eda.structure.cell import LENGTH, VALUE, WIDTH, cells
 from m3eda.structure.elements import Devices
@@ -159,7 +159,7 @@ def test_sizes_go_with_the_parameters_that_decide_them():
 
 def test_a_circuit_of_the_library_lies_over_itself_in_other_units():
     design = open_circuit("two_stage_miller_rz").design
-    core = core_of(design, *devices_of(design)["core"])
+    core = Core(design, devices_of(design)["core"]).sized
     identity = {place: place for place in range(len(core.cell.parts))}
     fit = Fit.of(core, core, identity)
     assert all(fit.known)

@@ -11,6 +11,7 @@ import itertools
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -57,8 +58,9 @@ class Laid:
 
 def devices_of(design: Design) -> dict[str, Any]:
     """Of a library's circuit: `counts`, how many devices of each kind it has, `bare_counts`, those
-    without what generates a bias, and `core`, the testbench and the place of its cell (`core_of`);
-    empty where no deck tells."""
+    without what generates a bias, and `core`, which of its cells it is: the testbench, the place
+    among its cells, and the `loads` in it, which are outside of the subcircuit that holds the
+    transistors and are decided by no parameter. Empty where no deck tells."""
     decks = Decks(design)
     every = list(decks.cells())
     least = min((sum(c.transistors) for *_, c in every if sum(c.transistors)), default=0)
@@ -73,28 +75,40 @@ def devices_of(design: Design) -> dict[str, Any]:
         return int(alive.sum()), -len(found.cell.parts)
 
     bench, place = max(few, key=worth)
-    core = core_of(design, bench.name, place)
-    counts, bare = ({kind: each[kind] for kind in sorted(each)}
-                    for each in (core.cell.counts, core.cell.bare_counts))  # fmt: skip
-    return {"counts": counts, "bare_counts": bare, "core": [bench.name, place]}
-
-
-def core_of(design: Design, bench: str, place: int) -> Sized:
-    """The circuit proper of a library's design: the subcircuit that holds its transistors, and what
-    else of the cell at `place` its parameters decide."""
-    decks = Decks(design)
-    testbench = design.testbenches[bench]
-    inner = next(cell for each, _, cell in decks.cells() if each is testbench)
-    return _without_loads(decks.sized(testbench, place), inner)
-
-
-def _without_loads(sized: Sized, inner: Cell) -> Sized:
-    """Without what is outside of the `inner` cell and no parameter decides."""
+    sized, inner = decks.sized(bench, place), decks.cell(bench, 0)
     decided = {part for (part, _), row in zip(sized.keys, sized.slopes, strict=True) if row.any()}
-    names = {part.name for part in inner.parts if sum(inner.transistors)}
-    kept = [place for place, part in enumerate(sized.cell.parts)
-            if place in decided or part.name in names]  # fmt: skip
-    return sized.only(kept)
+    inside = {part.name for part in inner.parts if sum(inner.transistors)}
+    loads = [part.name for number, part in enumerate(sized.cell.parts)
+             if number not in decided and part.name not in inside]  # fmt: skip
+    core = {"testbench": bench.name, "place": place, "loads": loads}
+    cell = Core(design, core).cell
+    counts, bare = ({kind: each[kind] for kind in sorted(each)}
+                    for each in (cell.counts, cell.bare_counts))  # fmt: skip
+    return {"counts": counts, "bare_counts": bare, "core": core}
+
+
+class Core:
+    """The circuit proper of a library's design, as `devices_of` tells."""
+
+    def __init__(self, library: Design, core: Mapping[str, Any]) -> None:
+        self.library, self._loads = library, set(core["loads"])
+        self._decks, self._place = Decks(library), int(core["place"])
+        self._testbench = library.testbenches[core["testbench"]]
+
+    @cached_property
+    def cell(self) -> Cell:
+        """Without its sizes traced."""
+        whole = self._decks.cell(self._testbench, self._place)
+        return whole.only(self._kept(whole))
+
+    @cached_property
+    def sized(self) -> Sized:
+        """The same with its sizes."""
+        whole = self._decks.sized(self._testbench, self._place)
+        return whole.only(self._kept(whole.cell))
+
+    def _kept(self, cell: Cell) -> list[int]:
+        return [place for place, part in enumerate(cell.parts) if part.name not in self._loads]
 
 
 def laid(design: Design, index: Mapping[str, Any]) -> Iterator[tuple[str, Laid]]:
@@ -117,6 +131,7 @@ class _Looked:
         self._cells = {tuple((part.kind, part.nets) for part in each[2].parts): each
                        for each in reversed(list(self._decks.cells()))}  # fmt: skip
         self._sizes: dict[tuple[str, int], Sized] = {}
+        self._cores: dict[str, tuple[Core, bool] | None] = {}
 
     def at(self, name: str, entry: Mapping[str, Any], mirrored: bool, bare: bool) -> Laid | None:
         """The library's circuit `name` laid over the design in its best way; None where it is
@@ -127,21 +142,28 @@ class _Looked:
             likely = [e for e in likely if may_hold_bare(e[2].bare_counts, entry["bare_counts"])]
         else:
             likely = [each for each in likely if may_hold(each[2].counts, entry["counts"])]
-        lengths = [part.sizes[LENGTH] for *_, cell in likely for part in cell.parts
-                   if LENGTH in part.sizes]  # fmt: skip
-        library = opened(name, self._design, min(lengths, default=0.0)) if likely else None
-        if library is None:
+        there = self._core(name, entry) if likely else None
+        if there is None:
             return None
-        core = core_of(library[0], *entry["core"])
+        core, here = there
         ways = [(bench, place, overlay) for bench, place, cell in likely
                 for overlay in overlays(core.cell, cell, bare)]  # fmt: skip
-        fits = [Fit.of(self._sized(bench, place), core, overlay)
+        fits = [Fit.of(self._sized(bench, place), core.sized, overlay)
                 for bench, place, overlay in ways]  # fmt: skip
         best = max(fits, key=lambda fit: (sum(fit.known), -fit.miss), default=None)
         if best is None or best.miss > FAR_OFF:
             return None
         both = zip(best.own.parameters, best.known, strict=True)
-        return Laid(*library, mirrored, bare, best, {}, tuple(each for each, yes in both if yes))
+        known = tuple(each for each, yes in both if yes)
+        return Laid(core.library, here, mirrored, bare, best, {}, known)
+
+    def _core(self, name: str, entry: Mapping[str, Any]) -> tuple[Core, bool] | None:
+        if name not in self._cores:
+            lengths = [part.sizes[LENGTH] for *_, cell in self._cells.values()
+                       for part in cell.parts if LENGTH in part.sizes]  # fmt: skip
+            found = opened(name, self._design, min(lengths, default=0.0))
+            self._cores[name] = (Core(found[0], entry["core"]), found[1]) if found else None
+        return self._cores[name]
 
     def _sized(self, bench: Testbench, place: int) -> Sized:
         key = bench.name, place

@@ -58,6 +58,10 @@ class Cell:
         """Kind -> how many there are."""
         return Counter(part.kind for part in self.parts)
 
+    def only(self, places: Sequence[int]) -> Cell:
+        """With the parts at `places` alone."""
+        return replace(self, parts=tuple(self.parts[place] for place in places))
+
     @cached_property
     def references(self) -> frozenset[int]:
         """Places of the diodes that give others their gate voltage and carry no current of theirs:

@@ -48,7 +48,7 @@ class Sized:
         new = {old: place for place, old in enumerate(places)}
         rows = [row for row, (part, _) in enumerate(self.keys) if part in new]
         keys = tuple((new[self.keys[row][0]], self.keys[row][1]) for row in rows)
-        cell = replace(self.cell, parts=tuple(self.cell.parts[place] for place in places))
+        cell = self.cell.only(places)
         return replace(self, cell=cell, keys=keys, logs=self.logs[rows], slopes=self.slopes[rows])
 
 
@@ -76,6 +76,10 @@ class Decks:
         for testbench in self.design.testbenches.values():
             for place, cell in enumerate(self._cells(testbench, self.start)):
                 yield testbench, place, cell
+
+    def cell(self, testbench: Testbench, place: int) -> Cell:
+        """The cell at `place` of a testbench whose deck is a SPICE netlist."""
+        return self._cells(testbench, self.start)[place]
 
     def sized(self, testbench: Testbench, place: int) -> Sized:
         """The cell at `place` of a testbench, with its sizes."""
