@@ -67,17 +67,17 @@ def overlays(small: Cell, large: Cell, bare: bool = False) -> Iterator[Mapping[i
         lambda one, other: one["ends"] == other["ends"],
     )  # fmt: skip
     for found in itertools.islice(matcher.subgraph_monomorphisms_iter(), MOST):
-        overlay = {lower: upper for upper, lower in found.items() if isinstance(lower, int)}
+        overlay = {lower: upper for upper, lower in found.items() if lower < len(small.parts)}
         if bare:
-            nets = {lower: upper for upper, lower in found.items() if isinstance(lower, str)}
+            nets = {lower: upper for upper, lower in found.items() if lower >= len(small.parts)}
             overlay |= _between(small, large, nets)
         yield overlay
 
 
-def _between(small: Cell, large: Cell, nets: Mapping[str, str]) -> dict[int, int]:
+def _between(small: Cell, large: Cell, nets: Mapping[int, int]) -> dict[int, int]:
     """What the graphs do not have and lies between the same nets in both; a capacitor for one with
     a resistor in series as well."""
-    there: dict[frozenset[str], list[int]] = {}
+    there: dict[frozenset[int], list[int]] = {}
     for place, part in enumerate(large.parts):
         if part.kind not in COUNTED or place in large.references:
             there.setdefault(_between_nets(part, large), []).append(place)
@@ -100,8 +100,8 @@ def _is_like(one: Part, other: Part) -> bool:
     return bool({*one.kind} & {*other.kind}) if both_passive else one.kind == other.kind
 
 
-def _between_nets(part: Part, cell: Cell) -> frozenset[str]:
-    return frozenset(f"net {net}" for net in _edges(part, cell))
+def _between_nets(part: Part, cell: Cell) -> frozenset[int]:
+    return frozenset(cell.nets[net] for net in _edges(part, cell))
 
 
 def _graph(cell: Cell, bare: bool) -> Any:
@@ -118,8 +118,8 @@ def _graph(cell: Cell, bare: bool) -> Any:
         graph.add_node(place, kind=part.kind)
         for net, ends in edges.items():
             kind = GROUND if net == GROUND and not sum(cell.transistors) else _NET
-            graph.add_node(f"net {net}", kind=kind)
-            graph.add_edge(place, f"net {net}", ends=frozenset(ends))
+            graph.add_node(cell.nets[net], kind=kind)
+            graph.add_edge(place, cell.nets[net], ends=frozenset(ends))
     return graph
 
 

@@ -3,7 +3,6 @@ what a subcircuit holds stands by itself."""
 
 from __future__ import annotations
 
-import itertools
 import math
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -58,6 +57,13 @@ class Cell:
         """Kind -> how many there are."""
         return Counter(part.kind for part in self.parts)
 
+    @cached_property
+    def nets(self) -> Mapping[str, int]:
+        """Net -> its number behind those of the parts, for graphs: sets of names have another
+        order in each process."""
+        every = dict.fromkeys(net for part in self.parts for net in part.nets)
+        return {net: len(self.parts) + number for number, net in enumerate(every)}
+
     def only(self, places: Sequence[int]) -> Cell:
         """With the parts at `places` alone."""
         return replace(self, parts=tuple(self.parts[place] for place in places))
@@ -83,7 +89,7 @@ class Cell:
         return Counter(part.kind for place, part in enumerate(self.parts)
                        if place not in self.references)  # fmt: skip
 
-    @property
+    @cached_property
     def complement(self) -> Cell:
         """The same with transistors of holes for those of electrons and the other way round."""
         parts = tuple(replace(part, kind=_COMPLEMENTS.get(part.kind, part.kind))
@@ -179,18 +185,21 @@ def _parts(elements: Sequence[Element]) -> Iterator[Part]:
 def _joined(parts: list[Part], ends: set[str]) -> list[Part]:
     """With passives in series as one, which may be written in either order: two of different kinds
     on a net that is none of `ends` and holds nothing else."""
-    while True:
-        on = Counter(net for part in parts for net in part.nets)
-        passive = [part for part in parts if part.is_passive and len(part.nets) == 2]
-        pair = next(
-            ((one, other, net) for one, other in itertools.combinations(passive, 2)
-             for net in {*one.nets} & {*other.nets} - ends
-             if on[net] == 2 and not {*one.kind} & {*other.kind}), None,
-        )  # fmt: skip
-        if pair is None:
-            return parts
-        parts = [_in_series(*pair) if each is pair[0] else each
-                 for each in parts if each is not pair[1]]  # fmt: skip
+    found, on = dict(enumerate(parts)), dict[str, list[int]]()
+    for place, part in found.items():
+        for net in part.nets:
+            on.setdefault(net, []).append(place)
+    pairs = [net for net, places in on.items() if len(places) == 2 and net not in ends]
+    for net in sorted(pairs, key=lambda net: on[net]):
+        first, second = on[net]
+        one, other = found[first], found[second]
+        both = one.is_passive and other.is_passive and len(one.nets) == len(other.nets) == 2
+        if not both or {*one.kind} & {*other.kind}:
+            continue
+        found[first] = _in_series(one, found.pop(second), net)
+        for end in other.nets:
+            on[end] = [first if place == second else place for place in on[end]]
+    return list(found.values())
 
 
 def _in_series(one: Part, other: Part, net: str) -> Part:
