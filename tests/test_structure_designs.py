@@ -6,8 +6,14 @@ import os
 import subprocess
 import sys
 import time
+from dataclasses import replace
 
-from tests.test_structure import cells_of
+import numpy as np
+
+from m3eda.design.types import Parameter
+from m3eda.flow import Project
+from m3eda.policy.known import knowledge_of
+from tests.test_structure import FLAT, cells_of
 
 ORDER = """
 from m3eda.structure.alike import overlays
@@ -36,3 +42,13 @@ def test_ways_to_lie_over_come_in_one_order_in_every_process():
     }  # fmt: skip
     assert len(found) == 1
     assert found.pop().count("[(") == 8
+
+
+def test_a_range_from_zero_or_below_has_an_answer():
+    design = Project.load(FLAT).design
+    loose = {"Iref": Parameter("Iref", minimum=-1e-5, maximum=1e-4, unit="A"),
+             "Wdiff": Parameter("Wdiff", minimum=0.0, maximum=2e-4, unit="m")}  # fmt: skip
+    networks = knowledge_of(replace(design, parameters={**design.parameters, **loose})).networks
+    assert {"Iref", "Wdiff"} <= {axis.name for axis in networks.axes}
+    for x in (np.zeros((1, len(networks.axes))), networks.good([(0.0, 1.0)], ["GBW"])):
+        assert np.isfinite(networks.answer(x, ["GBW", "power"]).mean).all()

@@ -35,6 +35,8 @@ from m3eda.units import parse
 
 FAR_OFF = math.log(4.0)
 """Of sizes that no parameter decides: from this on circuits are not alike (`Fit.miss`)."""
+LEAST = 1e-30
+"""Taken for values that have no logarithm: a range may begin at zero or below."""
 
 
 @dataclass(frozen=True)
@@ -288,7 +290,7 @@ class Overlaid:
         names = self._fit.other.parameters
         for column, axis in zip(points.T, self._placed.axes, strict=True):
             if axis.name in names:
-                theirs[:, names.index(axis.name)] = np.log(_values(axis, column))
+                theirs[:, names.index(axis.name)] = _logs(axis, column)
         own = np.exp(self._fit.back(theirs))[:, self._columns]
         columns = [_units(axis, column) for axis, column in zip(self.axes, own.T, strict=True)]
         return np.stack(columns, axis=1)
@@ -297,7 +299,7 @@ class Overlaid:
         """Unit points of the networks' parameters."""
         own = np.tile(self._fit.own.at, (len(x), 1))
         for place, axis, column in zip(self._columns, self.axes, x.T, strict=True):
-            own[:, place] = np.log(_values(axis, column))
+            own[:, place] = _logs(axis, column)
         values = np.exp(self._fit.there(own))
         found = np.full((len(x), len(self._placed.axes)), 0.5)
         names = self._fit.other.parameters
@@ -309,11 +311,13 @@ class Overlaid:
         return found
 
 
-def _values(axis: Axis, units: FloatArray) -> FloatArray:
-    """Values at unit coordinates, shape (n,)."""
+def _logs(axis: Axis, units: FloatArray) -> FloatArray:
+    """Logarithms of values at unit coordinates, shape (n,)."""
     if axis.choices:
-        return np.array([float(axis.value(each)) for each in units])
-    return Ranges([axis.parameter]).numbers(units[:, None])[:, 0]
+        values = np.array([float(axis.value(each)) for each in units])
+    else:
+        values = Ranges([axis.parameter]).numbers(units[:, None])[:, 0]
+    return np.asarray(np.log(np.maximum(values, LEAST)))
 
 
 def _units(axis: Axis, values: FloatArray) -> FloatArray:
