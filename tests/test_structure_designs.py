@@ -9,9 +9,12 @@ import time
 from dataclasses import replace
 
 import numpy as np
+import pytest
 
+from m3eda.circuits.opening import open_circuit
 from m3eda.design.types import Parameter
 from m3eda.flow import Project
+from m3eda.policy import shipped
 from m3eda.policy.known import knowledge_of
 from tests.test_structure import FLAT, cells_of
 
@@ -52,3 +55,16 @@ def test_a_range_from_zero_or_below_has_an_answer():
     assert {"Iref", "Wdiff"} <= {axis.name for axis in networks.axes}
     for x in (np.zeros((1, len(networks.axes))), networks.good([(0.0, 1.0)], ["GBW"])):
         assert np.isfinite(networks.answer(x, ["GBW", "power"]).mean).all()
+
+
+@pytest.mark.parametrize("changed", [{"vcm": 0.0}, {"cload": 0.0}, {"vdd": 0.0}])
+def test_a_condition_without_a_logarithm_is_far_off(changed, monkeypatch):
+    design = open_circuit("five_transistor_ota").design
+    design = replace(design, conditions={**design.conditions, **changed})
+    by_name = knowledge_of(design)
+    monkeypatch.setattr(shipped, "_by_names", lambda *_: iter(()))
+    by_devices = knowledge_of(design)
+    assert "by its devices" in by_devices.words
+    for known in (by_name, by_devices):
+        x = np.full((1, len(known.networks.axes)), 0.5)
+        assert np.isfinite(known.networks.answer(x, ["gain", "ugbw"]).mean).all()

@@ -76,13 +76,15 @@ class Encoder:
         return np.concatenate([(devices - self.middle) @ self.matrix, own])
 
     def _step(self, name: str, conditions: Mapping[str, float]) -> float:
-        """How far a condition is from home, in usual steps."""
+        """How far a condition is from home, in usual steps; -inf for one of another kind, as no
+        load at all, or a common mode at ground."""
         if name == "temp":
             return (conditions[name] - self.home[name]) / USUAL[name]
         ratio = conditions[name] / self.home[name]
         if name in LEVELS and SUPPLY_NAME in self.home:
-            ratio *= self.home[SUPPLY_NAME] / conditions[SUPPLY_NAME]
-        return math.log(ratio) / USUAL[name]
+            supply = conditions[SUPPLY_NAME]
+            ratio *= self.home[SUPPLY_NAME] / supply if supply else 0.0
+        return math.log(ratio) / USUAL[name] if ratio > 0.0 else -math.inf
 
 
 def components(rows: FloatArray, kept: float = KEPT) -> tuple[FloatArray, FloatArray]:
