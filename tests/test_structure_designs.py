@@ -12,10 +12,11 @@ import numpy as np
 import pytest
 
 from m3eda.circuits.opening import open_circuit
-from m3eda.design.types import Parameter
+from m3eda.design.types import Limits, Measure, Parameter, Spec
 from m3eda.flow import Project
 from m3eda.policy import shipped
 from m3eda.policy.known import knowledge_of
+from m3eda.policy.similar import names_of
 from tests.test_structure import FLAT, cells_of
 
 ORDER = """
@@ -68,3 +69,24 @@ def test_a_condition_without_a_logarithm_is_far_off(changed, monkeypatch):
     for known in (by_name, by_devices):
         x = np.full((1, len(known.networks.axes)), 0.5)
         assert np.isfinite(known.networks.answer(x, ["gain", "ugbw"]).mean).all()
+
+
+KNOWN = {"ugbw": {"unit": "Hz", "log": True, "expr": "unity_gain_frequency(v(out))"},
+         "ivdd": {"unit": "A", "log": True, "expr": "-i(vdd)"},
+         "rl": {"unit": "dB", "log": False, "expr": "db(s(1, 1))"}}  # fmt: skip
+
+
+@pytest.mark.parametrize(("name", "unit", "limits", "other"), [
+    ("f3db", "Hz", Limits(minimum=1e4), None),  # a bandwidth is no unity-gain frequency
+    ("f_own", "Hz", Limits(minimum=1e4), "ugbw"),
+    ("idd", "A", Limits(minimum=-1e-4), None),  # counted into the supply
+    ("idd", "A", Limits(maximum=1e-4), "ivdd"),
+    ("s11", "dB", Limits(maximum=-10.0), "rl"),
+])  # fmt: skip
+def test_a_measure_is_not_taken_for_another(name, unit, limits, other):
+    design = replace(
+        Project.load(FLAT).design,
+        measures={name: Measure(name, expression="v(x)", unit=unit)},
+        specs={name: Spec(name, limits)},
+    )
+    assert names_of(design, KNOWN).get(name) == other

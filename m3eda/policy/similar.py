@@ -22,7 +22,7 @@ from m3eda.circuits.technology import entry_of, technology_of
 from m3eda.design.quantities import quantity_of
 from m3eda.design.ranges import FloatArray, Ranges
 from m3eda.design.space import Axis, Space
-from m3eda.design.types import Design, Measure, Testbench, Value
+from m3eda.design.types import Design, Measure, Spec, Testbench, Value
 from m3eda.errors import M3edaError
 from m3eda.plugins import Plugins
 from m3eda.policy.pretrained import SUPPLY_NAME, Placed
@@ -199,15 +199,25 @@ def _nearest(circuit: Circuit, shortest: float, plugins: Plugins) -> str:
 
 def names_of(design: Design, known: Mapping[str, Mapping[str, Any]]) -> dict[str, str]:
     """Measures of `design` with a spec -> those `known` (name -> unit, log and expr) that are the
-    same quantity in a unit that can be read, by name where several are; of those that are left,
-    the only ones of a unit."""
+    same quantity in a unit that can be read, by name where several are; of those that are left
+    and do not tell what they are, the only ones of a unit."""
     theirs = {name: Measure(name, expression=about["expr"], unit=about["unit"])
               for name, about in known.items()}  # fmt: skip
     own = {name: design.measures[name] for name in design.specs}
     found = _paired(own, theirs, known, lambda measure: _kind(quantity_of(measure) or measure.name))
-    own = {name: each for name, each in own.items() if name not in found and each.unit}
+    own = {name: each for name, each in own.items()
+           if name not in found and each.unit and not quantity_of(each)}  # fmt: skip
     theirs = {name: each for name, each in theirs.items() if name not in found.values()}
-    return found | _paired(own, theirs, known, lambda measure: measure.unit)
+    found |= _paired(own, theirs, known, lambda measure: measure.unit)
+    return {name: other for name, other in found.items()
+            if not (known[other]["log"] and _is_negative(design.specs[name]))}  # fmt: skip
+
+
+def _is_negative(spec: Spec) -> bool:
+    """True where a limit is below zero: a current counted into the supply is."""
+    limits = spec.limits
+    return any(each is not None and each < 0.0
+               for each in (limits.minimum, limits.maximum, limits.target))  # fmt: skip
 
 
 def _paired(
