@@ -15,7 +15,9 @@ from m3eda.circuits.opening import open_circuit
 from m3eda.design.types import Limits, Measure, Parameter, Spec
 from m3eda.flow import Project
 from m3eda.policy import shipped
+from m3eda.policy.agent import M3
 from m3eda.policy.known import knowledge_of
+from m3eda.policy.shipped import match
 from m3eda.policy.similar import names_of
 from tests.test_structure import FLAT, cells_of
 
@@ -90,3 +92,36 @@ def test_a_measure_is_not_taken_for_another(name, unit, limits, other):
         specs={name: Spec(name, limits)},
     )
     assert names_of(design, KNOWN).get(name) == other
+
+
+def test_a_circuit_in_a_file_of_its_own_is_read_with_the_parameters_of_the_deck(tmp_path):
+    for path in FLAT.parent.glob("*.*"):
+        (tmp_path / path.name).write_bytes(path.read_bytes())
+    deck = tmp_path / "opamp.cir.j2"
+    lines = deck.read_text().replace("vcc", "vdd!").replace(" 0 ", " gnd ").splitlines()
+    inside = [line for line in lines if line.startswith(("M", "IREF", "RZ", "CM"))]
+    names = [each.name for each in Project.load(FLAT).design.free]
+    text = "\n".join(inside).replace("{{ technology.devices.pmos.model }}", "pmos")
+    text = text.replace("{{ technology.devices.nmos.model }}", "nmos")
+    for name in names:
+        text = text.replace(f"{{{{ {name} }}}}", f"{{{name}}}")
+    cell = f"* an op amp\n.subckt amp minus plus vo vdd!\n{text}\n.ends\n"
+    (tmp_path / "amp.spice").write_text(cell)
+    rest = [line for line in lines if line not in inside]
+    params = ".param " + " ".join(f"{name}={{{{ {name} }}}}" for name in names)
+    rest[2:2] = ['.include "amp.spice"', params, "XA minus plus vo vdd! amp"]
+    deck.write_text("\n".join(rest) + "\n")
+    design = Project.load(tmp_path / "design.yaml").design
+    found = match(design)
+    assert found.circuit == "two_stage_miller_rz"
+    assert found.laid.mirrored
+    assert set(found.parameters) == {each.name for each in design.free}
+
+
+def test_decibels_need_no_unit():
+    design = Project.load(FLAT).design
+    bare = replace(design.measures["A0"], unit="")
+    design = replace(design, measures={**design.measures, "A0": bare})
+    agent = M3(design, 1, {})
+    said = agent.foretell(agent.ask(1)[0])["A0"]
+    assert 40.0 < said[0] < 120.0

@@ -9,12 +9,18 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, lru_cache
 from pathlib import Path
 
 from m3eda.errors import DesignError, Mistake
 from m3eda.importing.cards import Card, Word, bare, names_in
-from m3eda.importing.reader import NetlistFile, Reference, Subcircuit, read_netlist
+from m3eda.importing.reader import (
+    NetlistFile,
+    Reference,
+    Subcircuit,
+    netlist_of,
+    read_netlist,
+)
 
 _MODEL = re.compile(r"^\s*\.model\b", re.IGNORECASE | re.MULTILINE)
 _N_TYPE = re.compile(r"n(?:mos|fet|ch)")
@@ -205,8 +211,19 @@ def _nodes(words: list[str]) -> tuple[str, ...]:
 
 def read_circuit(path: Path) -> Circuit:
     """The netlist at `path` with what it includes. Raises DesignError with every mistake."""
-    circuit = Circuit(read_netlist(path))
-    waiting: list[tuple[NetlistFile, tuple[Path, ...]]] = [(circuit.main, (path.resolve(),))]
+    circuit = _with_parts(read_netlist(path), path.resolve())
+    _check_calls(circuit)
+    return circuit
+
+
+def circuit_of(path: Path, text: str) -> Circuit:
+    """The netlist `text` as if it stood at `path`, with what it includes. Raises DesignError."""
+    return _with_parts(netlist_of(path, text), path.resolve())
+
+
+def _with_parts(main: NetlistFile, path: Path) -> Circuit:
+    circuit = Circuit(main)
+    waiting: list[tuple[NetlistFile, tuple[Path, ...]]] = [(circuit.main, (path,))]
     while waiting:
         file, outer = waiting.pop(0)
         for reference in file.references:
@@ -214,20 +231,29 @@ def read_circuit(path: Path) -> Circuit:
                 line = reference.card.first + 1
                 text = f"includes '{reference.written}', which includes this file"
                 raise DesignError([Mistake(text, file.path, line)])
-            part = None if reference.section else _part(reference.path)
+            part = None if reference.section else _part_at(reference.path)
             if part is None:
                 circuit.libraries.append(reference)
             elif reference.path not in circuit.parts:
                 circuit.parts[reference.path] = part
                 waiting.append((part, (*outer, reference.path)))
-    _check_calls(circuit)
     return circuit
 
 
-def _part(path: Path) -> NetlistFile | None:
+def _part_at(path: Path) -> NetlistFile | None:
+    """As `_part`, read once while the file stays as it is: decks include the same ones."""
+    try:
+        state = path.stat()
+    except OSError:
+        return None
+    return _part(path, state.st_mtime_ns, state.st_size)
+
+
+@lru_cache(maxsize=64)
+def _part(path: Path, changed: int, size: int) -> NetlistFile | None:
     """An included file where it is a part of the circuit: it has transistors and no models."""
     try:
-        if path.stat().st_size > _LARGEST_PART or _MODEL.search(path.read_text("latin-1")):
+        if size > _LARGEST_PART or _MODEL.search(path.read_text("latin-1")):
             return None
         file = read_netlist(path, included=True)
     except (DesignError, OSError):

@@ -231,13 +231,18 @@ def _paired(
             other
             for other, each in theirs.items()
             if label(each) == label(measure)
-            and scale_in(Scale(known[other]["log"], 0.0, 1.0), each.unit, measure.unit, 1.0)
+            and scale_in(Scale(known[other]["log"], 0.0, 1.0), each.unit, unit_of(measure), 1.0)
         ]
         if name in alike or len(alike) == 1:
             found[name] = name if name in alike else alike[0]
     taken = list(found.values())
     return {each: other for each, other in found.items()
             if each == other or taken.count(other) == 1}  # fmt: skip
+
+
+def unit_of(measure: Measure) -> str:
+    """As it says, else decibels where its formula gives those."""
+    return measure.unit or ("dB" if measure.expression.startswith("db(") else "")
 
 
 def _kind(quantity: str) -> str:
@@ -275,7 +280,10 @@ class Overlaid:
         supply = supply_of(design, found.library)
         scales = []
         for own, place in zip(found.names, places, strict=True):
-            units = found.library.measures[placed.measures[place]].unit, design.measures[own].unit
+            units = (
+                found.library.measures[placed.measures[place]].unit,
+                unit_of(design.measures[own]),
+            )
             scales.append(scale_in(placed.scales[place], *units, supply) or placed.scales[place])
         self.scales = tuple(scales)
         self.errors = placed.errors[places]

@@ -8,8 +8,7 @@ from dataclasses import dataclass
 
 from m3eda.design.types import Design, Sizing
 from m3eda.errors import DesignError
-from m3eda.importing.devices import Circuit
-from m3eda.importing.reader import netlist_of
+from m3eda.importing.devices import circuit_of
 from m3eda.simulate.render import Renderer
 from m3eda.structure.elements import Devices
 from m3eda.structure.sizes import moved
@@ -49,7 +48,7 @@ def transistors(design: Design, renderer: Renderer, sizing: Sizing) -> list[Tran
         at = testbench.at_points()[0]
         deck = renderer.deck(at, design.nominal, sizing)
         try:
-            circuit = Circuit(netlist_of(testbench.template, deck.text))
+            circuit = circuit_of(testbench.template, deck.text)
             every = list(Devices(circuit, design.technology).elements())
         except (DesignError, IndexError):
             continue

@@ -18,6 +18,8 @@ _COUNTS = ("m", "mult", "nf", "ng", "mf")
 _PASSIVES = frozenset("rcl")
 _SOURCES = frozenset("iv")
 GROUND = "0"
+_GROUNDS = frozenset({GROUND, "gnd"})
+"""What simulators take for ground."""
 
 
 @dataclass(frozen=True)
@@ -72,7 +74,7 @@ class Devices:
         self._unit = _unit(technology)
         self._types = _types(technology)
         self._shared = {word.text.lower() for card in circuit.cards if card.head == ".global"
-                        for word in card.words[1:]} | {GROUND}  # fmt: skip
+                        for word in card.words[1:]}  # fmt: skip
 
     def elements(self, of: Instance | None = None) -> Iterator[Element]:
         """The devices inside `of`, those of its own subcircuits too; of the whole deck without
@@ -97,6 +99,8 @@ class Devices:
         return [pin.lower() for pin in self._circuit.subcircuits[device.model.lower()].pins]
 
     def _net(self, node: str, around: tuple[str, ...], pins: Mapping[str, str]) -> str:
+        if node in _GROUNDS and node not in pins:
+            return GROUND
         if node in self._shared:
             return node
         return pins.get(node) or ".".join((*around, node))

@@ -17,8 +17,7 @@ from m3eda.design.space import Space
 from m3eda.design.ties import complete
 from m3eda.design.types import Design, Parameter, Sizing, Testbench
 from m3eda.errors import DesignError
-from m3eda.importing.devices import Circuit
-from m3eda.importing.reader import netlist_of
+from m3eda.importing.devices import circuit_of
 from m3eda.simulate.render import Renderer
 from m3eda.structure.cell import Cell, cells
 from m3eda.structure.elements import Devices
@@ -55,7 +54,8 @@ class Sized:
 def moved(parameter: Parameter, value: float) -> float:
     """Another value than `value`, which need not be in the range."""
     if parameter.choices:
-        others = [float(each) for each in parameter.choices if each != value]
+        others = [float(each) for each in parameter.choices
+                  if not isinstance(each, str) and each != value]  # fmt: skip
         return min(others, key=lambda each: abs(each - value), default=value)
     step = parameter.step or 0.0
     return value + max(step, round((STEP - 1.0) * value / step) * step) if step else STEP * value
@@ -116,7 +116,7 @@ class Decks:
             whole = complete(self.design, sizing)
             at = testbench.at_points()[0]
             deck = self._renderer.deck(at, self.design.nominal, whole)
-            circuit = Circuit(netlist_of(testbench.template, deck.text))
+            circuit = circuit_of(testbench.template, deck.text)
             return cells(Devices(circuit, self.design.technology))
         except (DesignError, ArithmeticError, IndexError, KeyError, ValueError):
             return ()
