@@ -100,11 +100,10 @@ def match(design: Design, folder: Path = FOLDER) -> Match | None:
     return max(found, key=lambda each: each.share, default=None)
 
 
-def _rank(found: Match) -> tuple[bool, int, bool, bool, float]:
-    """The better, the greater: of circuits that lie over a design."""
+def _rank(found: Match) -> tuple[int, bool, float]:
+    """The better, the greater: of circuits that lie over a design in like manner."""
     assert found.laid is not None
-    over = found.laid
-    return not over.bare, found.share, not over.mirrored, over.here, -over.fit.miss
+    return found.share, found.laid.here, -found.laid.fit.miss
 
 
 def _by_names(design: Design, index: Mapping[str, Any], folder: Path) -> Iterator[Match]:
@@ -127,21 +126,30 @@ def _by_names(design: Design, index: Mapping[str, Any], folder: Path) -> Iterato
         yield Match(name, folder / f"{name}.npz", same, known, free, others, units)
 
 
-_LAID: dict[int, tuple[Design, list[tuple[str, Laid]]]] = {}
-"""What was found last of a design, by its identity: decks are traced for it, and it is asked for
-more than once."""
+_LAID: dict[tuple[int, tuple[str, ...]], tuple[Design, list[Match]]] = {}
+"""What was found last of a design, by its identity and the circuits there are: decks are traced for
+it, and it is asked for more than once."""
 
 
-def _by_devices(design: Design, index: Mapping[str, Any], folder: Path) -> Iterator[Match]:
-    if id(design) not in _LAID:
+def _by_devices(design: Design, index: Mapping[str, Any], folder: Path) -> list[Match]:
+    """Those that lie over the design most closely and know enough of it."""
+    key = id(design), tuple(index)
+    if key not in _LAID:
         _LAID.clear()
-        _LAID[id(design)] = design, list(laid(design, index))
-    for name, found in _LAID[id(design)][1]:
-        known, free = tuple(found.names), found.parameters
+        levels = (_of_use(design, level, folder) for level in laid(design, index))
+        _LAID[key] = design, next(filter(None, levels), [])
+    return _LAID[key][1]
+
+
+def _of_use(design: Design, found: Iterable[tuple[str, Laid]], folder: Path) -> list[Match]:
+    matches = []
+    for name, over in found:
+        known, free = tuple(over.names), over.parameters
         if len(known) < SHARE * len(design.specs) or len(free) < SHARE * len(design.free):
             continue
         if known and free:
-            yield Match(name, folder / f"{name}.npz", False, known, free, laid=found)
+            matches.append(Match(name, folder / f"{name}.npz", False, known, free, laid=over))
+    return matches
 
 
 def placed(found: Match, design: Design) -> tuple[Networks, bool] | None:

@@ -113,15 +113,15 @@ class Core:
         return [place for place, part in enumerate(cell.parts) if part.name not in self._loads]
 
 
-def laid(design: Design, index: Mapping[str, Any]) -> Iterator[tuple[str, Laid]]:
-    """The circuits of the `index` that lie over `design`, each in its best way."""
+def laid(design: Design, index: Mapping[str, Any]) -> Iterator[list[tuple[str, Laid]]]:
+    """The circuits of the `index` that lie over `design`, each in its best way: first those with
+    all devices connected as in the design, then those with n for p, then by transistors alone."""
     looked = _Looked(design)
-    for name, entry in index.items():
-        for bare, mirrored in itertools.product((False, True), repeat=2):
-            found = looked.at(name, entry, mirrored, bare) if entry.get("counts") else None
-            if found is not None:
-                yield name, replace(found, names=names_of(design, entry["measures"]))
-                break
+    for bare, mirrored in itertools.product((False, True), repeat=2):
+        found = [(name, looked.at(name, entry, mirrored, bare), entry["measures"])
+                 for name, entry in index.items() if entry.get("counts")]  # fmt: skip
+        yield [(name, replace(over, names=names_of(design, measures)))
+               for name, over, measures in found if over is not None]  # fmt: skip
 
 
 class _Looked:
