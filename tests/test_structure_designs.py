@@ -14,7 +14,7 @@ import pytest
 from m3eda.circuits.opening import open_circuit
 from m3eda.design.types import Limits, Measure, Parameter, Spec
 from m3eda.flow import Project
-from m3eda.policy import shipped
+from m3eda.policy import shipped, similar
 from m3eda.policy.agent import M3
 from m3eda.policy.known import knowledge_of
 from m3eda.policy.shipped import match
@@ -125,3 +125,9 @@ def test_decibels_need_no_unit():
     agent = M3(design, 1, {})
     said = agent.foretell(agent.ask(1)[0])["A0"]
     assert 40.0 < said[0] < 120.0
+
+
+def test_another_circuit_of_a_known_name_is_not_held_against(monkeypatch):
+    other = open_circuit("five_transistor_ota").design
+    monkeypatch.setattr(similar, "opened", lambda name, design, shortest: (other, True))
+    assert match(Project.load(FLAT).design) is None

@@ -164,7 +164,10 @@ class _Looked:
             lengths = [part.sizes[LENGTH] for *_, cell in self._cells.values()
                        for part in cell.parts if LENGTH in part.sizes]  # fmt: skip
             found = opened(name, self._design, min(lengths, default=0.0))
-            self._cores[name] = (Core(found[0], entry["core"]), found[1]) if found else None
+            same = found is not None and _is_as_learnt(found[0], entry)
+            self._cores[name] = (
+                (Core(found[0], entry["core"]), found[1]) if found and same else None
+            )
         return self._cores[name]
 
     def _sized(self, bench: Testbench, place: int) -> Sized:
@@ -172,6 +175,13 @@ class _Looked:
         if key not in self._sizes:
             self._sizes[key] = self._decks.sized(bench, place)
         return self._sizes[key]
+
+
+def _is_as_learnt(library: Design, entry: Mapping[str, Any]) -> bool:
+    """False where a plugin has another circuit of this name."""
+    free = {each.name for each in library.free}
+    there = entry["core"]["testbench"] in library.testbenches
+    return there and set(entry["axes"]) <= free and set(entry["measures"]) <= set(library.measures)
 
 
 def opened(name: str, design: Design, shortest: float) -> tuple[Design, bool] | None:
