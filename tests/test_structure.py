@@ -54,6 +54,13 @@ vtop top 0 1.8
 """
 
 
+def flat_in(folder: Path) -> Path:
+    """The example in `folder`; gives its netlist."""
+    for path in FLAT.parent.glob("*.*"):
+        (folder / path.name).write_bytes(path.read_bytes())
+    return folder / "opamp.cir.j2"
+
+
 def cells_of(text: str):
     return cells(Devices(Circuit(netlist_of(Path("deck.cir"), text))))
 
@@ -240,9 +247,7 @@ def test_names_of_ones_own_take_fewer_than_a_search():
 
 
 def test_other_passives_are_learnt_from_the_trials(tmp_path):
-    for path in FLAT.parent.glob("*.*"):
-        (tmp_path / path.name).write_bytes(path.read_bytes())
-    deck = tmp_path / "opamp.cir.j2"
+    deck = flat_in(tmp_path)
     deck.write_text(deck.read_text().replace("RZ n2 nz", "RZ n1 nz"))
     found = match(Project.load(tmp_path / "design.yaml").design)
     assert found.laid.bare
@@ -251,9 +256,7 @@ def test_other_passives_are_learnt_from_the_trials(tmp_path):
 
 
 def test_a_changed_connection_makes_it_new(tmp_path):
-    for path in FLAT.parent.glob("*.*"):
-        (tmp_path / path.name).write_bytes(path.read_bytes())
-    deck = tmp_path / "opamp.cir.j2"
+    deck = flat_in(tmp_path)
     deck.write_text(deck.read_text().replace("M7 vo n2 0 0", "M7 vo n2 n9 0\nRS n9 0 100"))
     assert match(Project.load(tmp_path / "design.yaml").design) is None
 
@@ -265,9 +268,7 @@ def test_more_parameters_of_ones_own_than_known_make_it_new():
 
 
 def test_decks_that_are_no_netlists_are_not_known(tmp_path):
-    for path in FLAT.parent.glob("*.*"):
-        (tmp_path / path.name).write_bytes(path.read_bytes())
-    deck = tmp_path / "opamp.cir.j2"
+    deck = flat_in(tmp_path)
     deck.write_text(deck.read_text().replace(".ac dec", ".subckt open a b\n.ac dec"))
     assert match(Project.load(tmp_path / "design.yaml").design) is None
     assert match(Project.load(ROOT / "examples" / "spectre_style" / "design.yaml").design) is None

@@ -19,7 +19,7 @@ from m3eda.policy.agent import M3
 from m3eda.policy.known import knowledge_of
 from m3eda.policy.shipped import match
 from m3eda.policy.similar import names_of
-from tests.test_structure import FLAT, cells_of
+from tests.test_structure import FLAT, cells_of, flat_in
 
 ORDER = """
 from m3eda.structure.alike import overlays
@@ -95,9 +95,7 @@ def test_a_measure_is_not_taken_for_another(name, unit, limits, other):
 
 
 def test_a_circuit_in_a_file_of_its_own_is_read_with_the_parameters_of_the_deck(tmp_path):
-    for path in FLAT.parent.glob("*.*"):
-        (tmp_path / path.name).write_bytes(path.read_bytes())
-    deck = tmp_path / "opamp.cir.j2"
+    deck = flat_in(tmp_path)
     lines = deck.read_text().replace("vcc", "vdd!").replace(" 0 ", " gnd ").splitlines()
     inside = [line for line in lines if line.startswith(("M", "IREF", "RZ", "CM"))]
     names = [each.name for each in Project.load(FLAT).design.free]

@@ -10,27 +10,22 @@ from m3eda.design.types import Design, Sizing
 from m3eda.errors import DesignError
 from m3eda.importing.devices import circuit_of
 from m3eda.simulate.render import Renderer
-from m3eda.structure.elements import Devices
+from m3eda.structure.elements import Devices, Element
 from m3eda.structure.sizes import moved
 
 SIZES = ("w", "l", "m")
 
 
 @dataclass(frozen=True)
-class Transistor:
+class Transistor(Element):
     """One transistor of a deck, once for each way to it."""
 
-    name: str
-    """As measures call it, the subcircuits around it first: `x1.mn3`."""
-    testbench: str
-    model: str
-    """In lower case."""
-    gate: tuple[str, ...]
-    """Gate and source net: equal for the devices of a current mirror."""
-    sizes: Mapping[str, float]
-    """w and l in m, and the multiplier m, fingers included; nan for what is no plain number."""
-    card: tuple[str, str]
-    """Subcircuit and card: the same for the same transistor of two instances."""
+    testbench: str = ""
+
+    @property
+    def gate(self) -> tuple[str, ...]:
+        """Gate and source net: equal for the devices of a current mirror."""
+        return self.nets[1:3]
 
     @property
     def width(self) -> float:
@@ -54,11 +49,7 @@ def transistors(design: Design, renderer: Renderer, sizing: Sizing) -> list[Tran
             continue
         for each in every:
             if each.is_transistor:
-                gate, source = each.nets[1:3]
-                made = Transistor(
-                    each.name, testbench.name, each.model, (gate, source), each.sizes, each.card
-                )
-                found.setdefault(each.name, made)
+                found.setdefault(each.name, Transistor(**vars(each), testbench=testbench.name))
     return list(found.values())
 
 
