@@ -83,6 +83,10 @@ def test_sources_of_zero_volts_are_wires():
     metered = PAIR.replace("it t 0", "it foot vss") + "vss vss 0 0\nvmeter t foot dc 0V\n"
     [one], [other] = cells_of(PAIR), cells_of(metered)
     assert list(overlays(one, other))
+    inputs = metered + "vp in1 0 0\nvn in2 0 dc 0\n"
+    [standing] = cells_of(inputs)
+    assert list(overlays(one, standing))
+    assert {"in1", "in2"} <= standing.steady
     driven = metered.replace("vmeter t foot dc 0V", "vmeter t foot dc 0 ac 1")
     assert list(overlays(one, cells_of(driven)[0])) == []
 

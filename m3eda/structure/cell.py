@@ -140,7 +140,8 @@ def _cell(devices: Devices, instance: Instance, steady: set[str]) -> Cell:
 
 
 def _wired(elements: Sequence[Element]) -> list[Element]:
-    """With the nets that wires connect as one: ground, where it is one of them."""
+    """With the nets that wires connect as one: ground, where it is one of them and a transistor's
+    drain or source the other. An input that stands at 0 V is a net of its own."""
     names: dict[str, str] = {}
 
     def name(net: str) -> str:
@@ -148,12 +149,24 @@ def _wired(elements: Sequence[Element]) -> list[Element]:
             net = names[net]
         return net
 
-    for one, other in (each.nets for each in elements if each.is_wire):
+    def join(one: str, other: str) -> None:
         kept, gone = sorted((name(one), name(other)), key=lambda net: net != GROUND)
         if kept != gone:
             names[gone] = kept
+
+    wires = [each for each in elements if each.is_wire]
+    grounded = [each for each in wires if GROUND in each.nets]
+    for each in wires:
+        if each not in grounded:
+            join(*each.nets)
+    carrying = {name(net) for each in elements if each.is_transistor
+                for net in (each.nets[0], each.nets[2])}  # fmt: skip
+    kept = [each for each in grounded if not carrying & {*map(name, each.nets)} - {GROUND}]
+    for each in grounded:
+        if each not in kept:
+            join(*each.nets)
     return [replace(each, nets=tuple(map(name, each.nets)))
-            for each in elements if not each.is_wire]  # fmt: skip
+            for each in elements if not each.is_wire or each in kept]  # fmt: skip
 
 
 def _held(elements: Sequence[Element], held: set[str]) -> set[str]:

@@ -50,7 +50,7 @@ class Fit:
         gaps = own.logs[mine] - other.logs[theirs]
         own_rows, other_rows = [own.slopes[mine]], [other.slopes[theirs]]
         guessed = np.zeros(len(other.parameters), dtype=bool)
-        for source, driven in _voltages_for_currents(own.cell, other.cell, overlay):
+        for source, driven in _voltages_for_currents(other.cell, overlay):
             row = other.slopes[other.keys.index((source, VALUE))]
             own_rows.append(_current_of(own, driven)[None])
             other_rows.append(row[None])
@@ -97,11 +97,9 @@ class Fit:
         return np.asarray(self.own.at + wanted @ self._back.T)
 
 
-def _voltages_for_currents(
-    own: Cell, other: Cell, overlay: Mapping[int, int]
-) -> Iterator[tuple[int, int]]:
-    """Current sources of `other` that feed a diode which `own` does not have, each with a
-    transistor of `own` that this diode would drive."""
+def _voltages_for_currents(other: Cell, overlay: Mapping[int, int]) -> Iterator[tuple[int, int]]:
+    """Current sources of `other` that feed a diode which nothing lies over, each with the own
+    transistor that this diode would drive."""
     for source, part in enumerate(other.parts):
         if part.kind != SOURCE or source in overlay or VALUE not in part.sizes:
             continue
