@@ -98,6 +98,10 @@ class Run:
             before = now
         return None
 
+    def holds(self, good: Callable[[Mapping[str, float]], bool]) -> int:
+        """Evaluations that are `good` on every circuit."""
+        return sum(all(map(good, each["circuits"].values())) for each in self.evaluations)
+
 
 def begin(case: str, seed: int, steps: int | None, options: Mapping[str, Any]) -> None:
     """Train, or go on training."""
@@ -124,14 +128,16 @@ def runs() -> list[Run]:
 
 def table_3(found: Iterable[Run]) -> list[str]:
     """The first steps that satisfy the criteria."""
-    rows = ["| method | seeds | steps run | return >= 0 on all | length <= 25 on all | hours |",
-            "|---|---|---|---|---|---|"]  # fmt: skip
+    rows = ["| method | seeds | steps run | return >= 0 on all | holds at | length <= 25 on all "
+            "| hours |", "|---|---|---|---|---|---|---|"]  # fmt: skip
     for title, group in _grouped(found):
         returns = [run.first(lambda s: s["mean_return"] >= 0.0) for run in group]
         lengths = [run.first(lambda s: s["mean_length"] <= 25.0) for run in group]
         hours = ", ".join(f"{sum(run.seconds.values()) / 3600:.1f}" for run in group)
         steps = ", ".join(str(run.steps) for run in group)
-        cells = [title, str(len(group)), steps, _steps(returns), _steps(lengths), hours]
+        holds = ", ".join(f"{run.holds(lambda s: s['mean_return'] >= 0.0)} of "
+                          f"{len(run.evaluations)}" for run in group)  # fmt: skip
+        cells = [title, str(len(group)), steps, _steps(returns), holds, _steps(lengths), hours]
         rows.append(f"| {' | '.join(cells)} |")
     return rows
 
