@@ -73,10 +73,10 @@ class _Weighted(_Lazy):
 
 
 class _Auto(_Knowing):
-    """`m3` where networks know the design's circuit, `search` elsewhere."""
+    """`m3`, which searches where nothing is known of a design; with options of `search`, that."""
 
     def __call__(self, design: Design, seed: int, options: Mapping[str, Any]) -> Agent:
-        if not options and self.files(design):
+        if not options:
             return _Lazy(BUILT_IN["m3"])(design, seed, {})
         return super().__call__(design, seed, options)
 

@@ -46,6 +46,8 @@ ROOMS = {
     },
     "m3eda.structure": BASE
     | {"m3eda.design", "m3eda.simulate", "m3eda.importing", "m3eda.structure"},
+    "m3eda.coarse": BASE
+    | {"m3eda.design", "m3eda.simulate", "m3eda.importing", "m3eda.structure", "m3eda.coarse"},
     "m3eda.porting": BASE
     | {
         "m3eda.design",

@@ -15,6 +15,7 @@ from m3eda.design.types import Design, Value
 from m3eda.errors import DesignError, Mistake
 from m3eda.flow import Project
 from m3eda.places import learnt_file
+from m3eda.policy.equations import equations_of
 from m3eda.policy.response import Networks, Response, read_response
 from m3eda.policy.shipped import match, placed
 from m3eda.simulate.files import content_hash
@@ -57,10 +58,23 @@ def knowledge_of(design: Design, policy: str = OWN) -> Knowledge | None:
         raise _wrong(f"there is no {path}", "`m3eda learn` writes one")
     found = match(design)
     there = placed(found, design) if found else None
-    if found is None or there is None:
+    if found is not None and there is not None:
+        networks, same = there
+        return Knowledge(networks, found.words(design, same), found.others)
+    return _solved(design)
+
+
+def _solved(design: Design) -> Knowledge | None:
+    """The design's equations, where they can be solved."""
+    equations = equations_of(design)
+    if equations is None:
         return None
-    networks, same = there
-    return Knowledge(networks, found.words(design, same), found.others)
+    own = [name for name in design.specs if name not in equations.measures]
+    count = equations.simulations
+    text = f"new circuit: its equations, transistors from {count} simulations of them alone"
+    if own:
+        text += f"; {', '.join(own)} learnt from the trials"
+    return Knowledge(equations, text)
 
 
 def files_of(design: Design, policy: str = OWN) -> list[Path]:

@@ -11,7 +11,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -155,6 +155,15 @@ class Networks(Protocol):
     def learn(self, x: FloatArray, values: FloatArray, measures: Sequence[str]) -> None:
         """Go by the trials told so far, all of them: `values`, shape (n, k), on the scales of
         `measures`, nan where one does not exist."""
+        ...
+
+
+@runtime_checkable
+class Costly(Networks, Protocol):
+    """What takes milliseconds to answer for one sizing."""
+
+    def stages(self, measures: Sequence[str]) -> list[list[int]]:
+        """Places of `measures` that are answered together, the quick ones first."""
         ...
 
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from m3eda.design.types import Technology
-from m3eda.importing.cards import Word
+from m3eda.importing.cards import Card, Word
 from m3eda.importing.devices import Circuit, Device, device_of
 from m3eda.importing.slots import dc_of, find_slots, metres, value_of
 from m3eda.units import parse
@@ -41,6 +41,11 @@ class Element:
     """Subcircuit and card: the same for the same device of two instances."""
     is_wire: bool = False
     """A voltage source of zero and nothing else, as to measure a current."""
+    written: Card | None = field(default=None, compare=False)
+    """As the netlist has it."""
+    control: tuple[str, ...] = ()
+    """The two nets that control a source by voltage, `e` or `g`; the voltage source whose current
+    controls one, `f` or `h`."""
 
     @property
     def is_transistor(self) -> bool:
@@ -121,7 +126,17 @@ class Devices:
             yield Element(
                 ".".join((*around, device.name, *last)), self._kind(device), model, nets,
                 self._sizes(device), (device.scope, device.name), _is_wire(device),
+                device.card, tuple(self._control(device, around, pins)),
             )  # fmt: skip
+
+    def _control(
+        self, device: Device, around: tuple[str, ...], pins: Mapping[str, str]
+    ) -> Iterator[str]:
+        words = [word.text.strip("()").lower() for word in device.card.words[3:]]
+        if device.letter in "eg" and len(words) > 1:
+            yield from (self._net(word, around, pins) for word in words[:2])
+        elif device.letter in "fh" and words:
+            yield ".".join((*around, words[0]))
 
     def _kind(self, device: Device) -> str:
         if not device.is_transistor:

@@ -1,0 +1,246 @@
+"""What the transistors of a design do: two short decks of the design's own models, and a fit.
+
+As designers make tables of their devices before they size by them (gm/ID): each model at a few
+lengths, its current over gate and drain voltage, its capacitances, its noise.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from m3eda.coarse.netlist import Netlist, Unsupported
+from m3eda.coarse.transistor import KELVIN, Kind, Numbers, point
+from m3eda.design.ranges import FloatArray
+from m3eda.importing.devices import Circuit
+from m3eda.simulate.types import Deck, Waveforms
+from m3eda.structure.elements import PMOS, Devices, Element
+
+KEPT = (".include", ".inc", ".lib", ".param", ".model", ".option", ".options", ".opt", ".temp",
+        ".global")  # fmt: skip
+"""What of a deck decides what its transistors are."""
+LENGTHS = 6
+GATES, DRAINS = 25, 16
+"""Points of the sweeps."""
+LOWEST = (0.1, 0.03)
+"""Of gate and drain, in units of the supply."""
+BULK = 1.0 / 3.0
+"""How far the bulk is behind the source, in units of the supply, in one of two sweeps."""
+SQUARES = 20.0
+"""Least ratio of width to length."""
+BIAS, QUIET = 0.6, 0.35
+"""Of the gate, in units of the supply, where capacitances are found, and where noise; of the drain
+the first."""
+FREQUENCY = 1e5
+"""Where capacitances are found, Hz."""
+NOISE = (1.0, 1e3)
+"""Hz."""
+FAINT = 1e-10
+"""Currents below this are not looked at, A for each um of width."""
+GUESS = np.array([0.4, 1.3, 0.4, 0.0, 0.0, np.log(0.3), np.log(10.0), 0.5, np.log(0.02)])
+SPREAD = np.array([0.3, 0.3, 0.3, 3.0, 3.0, 3.0, 2.0, 2.0, 2.0])
+"""Of `Numbers`: what is expected before, and by how much it may be wrong."""
+CURRENTS, CONDUCTANCES = 0.03, 0.15
+"""Standard deviations of the logarithms of currents and output conductances, in the fit."""
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """A model whose transistors are looked at."""
+
+    model: str
+    kind: str
+    example: Element
+    shortest: float
+    longest: float
+    """Lengths that a design can give it, m."""
+    unit: float
+    """What 1 stands for in the card, m."""
+
+    @property
+    def lengths(self) -> FloatArray:
+        if self.longest < 1.01 * self.shortest:
+            return np.array([self.shortest])
+        return np.geomspace(self.shortest, self.longest, LENGTHS)
+
+    @property
+    def width(self) -> float:
+        return SQUARES * self.shortest
+
+    def card(self, name: str, nets: Sequence[str], length: float) -> str:
+        """A transistor of unit width and `length`."""
+        written = self.example.written
+        assert written is not None
+        own = {key: word.text for key, word in written.assigned.items()}
+        own |= {"w": f"{self.width / self.unit:.6g}", "l": f"{length / self.unit:.6g}"}
+        own.pop("m", None)
+        letter, model = written.head[0], written.words[-1].text
+        sizes = " ".join(f"{key}={text}" for key, text in own.items())
+        return f"{letter}{name} {' '.join(nets)} {model} {sizes}"
+
+
+def wanted_of(netlist: Netlist, circuit: Circuit, devices: Devices, fills: FloatArray,
+              ) -> list[Wanted]:  # fmt: skip
+    """The models of a deck and the lengths that they have in `fills`, shape (n, holes)."""
+    examples = {each.name: each for each in devices.elements() if each.is_transistor}
+    found: dict[str, Wanted] = {}
+    for each in netlist.transistors:
+        length, example = each.length.of(fills), examples[each.name]
+        assert example.written is not None
+        text = example.written.assigned["l"]
+        low, high = float(length.min()), float(length.max())
+        unit = example.sizes["l"] / text.value if text.value else 1.0
+        known = found.get(each.model)
+        if known:
+            low, high = min(low, known.shortest), max(high, known.longest)
+        found[each.model] = Wanted(each.model, each.kind, example, low, high, unit)
+    return list(found.values())
+
+
+def decks_of(wanted: Sequence[Wanted], text: str, supply: float) -> list[Deck]:
+    """What is to be simulated to know the transistors of each model, `text` before each deck."""
+    return [_static(wanted, text, supply), *(_noisy(each, text, supply) for each in wanted)]
+
+
+def kinds_of(wanted: Sequence[Wanted], waves: Sequence[Waveforms], supply: float, celsius: float,
+             ) -> dict[str, Kind]:  # fmt: skip
+    """What the transistors of each model do, from what `decks_of` gave.
+
+    Raises Unsupported where they are no transistors that the fit can follow.
+    """
+    static, *noises = (_vectors(each) for each in waves)
+    pairs = zip(wanted, noises, strict=True)
+    return {each.model: _fitted(each, place, static, noise, supply, celsius + KELVIN)
+            for place, (each, noise) in enumerate(pairs)}  # fmt: skip
+
+
+def _vectors(waves: Waveforms) -> dict[str, np.ndarray]:
+    return {f"{analysis.kind} {key}": np.asarray(value)
+            for analysis in waves.analyses for key, value in analysis.vectors.items()}  # fmt: skip
+
+
+def _grids(supply: float) -> tuple[FloatArray, FloatArray]:
+    return (np.linspace(LOWEST[0] * supply, supply, GATES),
+            np.linspace(LOWEST[1] * supply, supply, DRAINS))  # fmt: skip
+
+
+def _static(wanted: Sequence[Wanted], text: str, supply: float) -> Deck:
+    """Currents and capacitances of every model."""
+    gates, drains = _grids(supply)
+    lines = ["vg g 0 0", "vd d 0 0", "egp gp 0 g 0 -1", "edp dp 0 d 0 -1"]
+    saved = []
+    for place, each in enumerate(wanted):
+        side, sign = ("p", -1.0) if each.kind == PMOS else ("", 1.0)
+        for bulk in (0, 1):
+            for k, length in enumerate(each.lengths):
+                name = f"{place}_{bulk}_{k}"
+                nets = f"x{name}", f"g{side}", "0", f"b{name}"
+                lines += [f"vi{name} d{side} x{name} 0",
+                          f"vb{name} b{name} 0 {-sign * bulk * BULK * supply:.6g}",
+                          each.card(name, nets, length)]  # fmt: skip
+                saved.append(f"i(vi{name})")
+        level = sign * BIAS * supply
+        for driven in "gd":
+            for k, length in ((0, each.shortest), (1, each.longest)):
+                name = f"{place}{driven}{k}"
+                acs = {driven: " ac 1"}
+                lines += [f"vc{end}{name} {end}{name} 0 dc {level:.6g}{acs.get(end, '')}"
+                          for end in "gd"]  # fmt: skip
+                lines.append(each.card(name, (f"d{name}", f"g{name}", "0", "0"), length))
+                saved += [f"i(vcg{name})", f"i(vcd{name})"]
+    step_d, step_g = drains[1] - drains[0], gates[1] - gates[0]
+    lines += [f".dc vd {drains[0]:.9g} {drains[-1] + step_d / 9:.9g} {step_d:.9g} "
+              f"vg {gates[0]:.9g} {gates[-1] + step_g / 9:.9g} {step_g:.9g}",
+              f".ac lin 1 {FREQUENCY:g} {FREQUENCY:g}"]  # fmt: skip
+    return _deck(text, lines, saved)
+
+
+def _noisy(each: Wanted, text: str, supply: float) -> Deck:
+    """Noise of one transistor, as a voltage at its gate."""
+    sign = -1.0 if each.kind == PMOS else 1.0
+    lines = [f"vg g 0 dc {sign * QUIET * supply:.6g} ac 1",
+             f"vd d 0 {sign * BIAS * supply:.6g}", "hout out 0 vd 1",
+             each.card("1", ("d", "g", "0", "0"), each.longest),
+             f".noise v(out) vg dec 1 {NOISE[0]:g} {NOISE[1]:g}"]  # fmt: skip
+    return _deck(text, lines, ["inoise_spectrum"])
+
+
+def _deck(text: str, lines: Sequence[str], saved: Sequence[str]) -> Deck:
+    return Deck("\n".join([text, *lines, ".end", ""]), "devices", "nominal", tuple(saved))
+
+
+def models_of(circuit: Circuit) -> tuple[str, list[Path]]:
+    """What of a deck decides what its transistors are, a title first, and the files it names."""
+    cards = [card for file in circuit.files for card in file.cards
+             if card.head in KEPT and not card.scope]  # fmt: skip
+    kept = [card.text for card in cards]
+    kept += [each.card.text for each in circuit.libraries if each.card not in cards]
+    text = "\n".join(["* transistors", *dict.fromkeys(kept)])
+    return text, [each.path for each in circuit.libraries]
+
+
+def _fitted(each: Wanted, place: int, swept: Mapping[str, np.ndarray],
+            noisy: Mapping[str, np.ndarray], supply: float, kelvin: float) -> Kind:  # fmt: skip
+    gates, drains = _grids(supply)
+    sign = -1.0 if each.kind == PMOS else 1.0
+    lengths, rows, guess = each.lengths, [], None
+    for k in range(len(lengths)):
+        both = [sign * _pick(swept, f"dc i(vi{place}_{bulk}_{k})").real for bulk in (0, 1)]
+        seen = np.array(both).reshape(2, GATES, DRAINS)
+        guess = _fit(seen, gates, drains, supply, kelvin, each.width, guess)
+        rows.append(guess)
+    omega = 2.0 * np.pi * FREQUENCY
+
+    def farads(current: str) -> float:
+        return float(abs(_pick(swept, f"ac i({current})")[0].imag)) / omega
+
+    width = each.width
+    overlap = farads(f"vcg{place}d0") / width
+    junction = max(farads(f"vcd{place}d0") / width - overlap, 0.0)
+    gate = farads(f"vcg{place}g1") - 2.0 * overlap * width
+    oxide = max(gate, 0.1 * gate) / (width * each.longest * (2.0 / 3.0 + 0.08))
+    first = float(_pick(noisy, "noise inoise_spectrum")[0]) ** 2
+    last = float(_pick(noisy, "noise inoise_spectrum")[-1]) ** 2
+    flicker = max(first - last, 0.0) * NOISE[0] * width * each.longest
+    return Kind(sign, np.log(lengths), np.array(rows), width, oxide, overlap, junction, flicker,
+                kelvin)  # fmt: skip
+
+
+def _pick(vectors: Mapping[str, np.ndarray], name: str) -> np.ndarray:
+    if name not in vectors or not np.isfinite(vectors[name]).all():
+        raise Unsupported(f"the simulator gave no {name}")
+    return vectors[name]
+
+
+def _fit(seen: FloatArray, gates: FloatArray, drains: FloatArray, supply: float, kelvin: float,
+         width: float, guess: FloatArray | None) -> FloatArray:  # fmt: skip
+    """Numbers of one length from currents, shape (2, gates, drains). Raises Unsupported."""
+    from scipy.optimize import least_squares
+
+    bulk = np.array([0.0, -BULK * supply])[:, None, None]
+    vgs, vds, vbs = np.broadcast_arrays(gates[None, :, None], drains[None, None, :], bulk)
+    there = seen > FAINT * width / 1e-6
+    if there.sum() < 50:
+        raise Unsupported("a model's transistors carry no current")
+    slopes = np.diff(seen, axis=2) / np.diff(drains)
+    rising = there[..., 1:] & there[..., :-1] & (slopes > 0.0)
+    logs = np.log(np.where(there, seen, 1.0))
+    log_slopes = np.log(np.where(rising, slopes, 1.0))
+    start = GUESS + np.array([0, 0, 0, float(np.log(seen.max() / 300.0)), 0, 0, 0, 0, 0])
+    begin = start if guess is None else guess
+
+    def misses(x: FloatArray) -> FloatArray:
+        with np.errstate(all="ignore"):
+            found = np.maximum(point(Numbers.of(x), vgs, vds, vbs, kelvin).current, 1e-18)
+        own = np.maximum(np.diff(found, axis=2) / np.diff(drains), 1e-18)
+        return np.asarray(np.nan_to_num(np.concatenate([
+            (np.log(found) - logs)[there] / CURRENTS,
+            (np.log(own) - log_slopes)[rising] / CONDUCTANCES,
+            (x - start) / SPREAD,
+        ]), nan=1e3, posinf=1e3, neginf=-1e3))  # fmt: skip
+
+    found = least_squares(misses, begin, loss="soft_l1", max_nfev=60)
+    return np.asarray(found.x)

@@ -1,0 +1,212 @@
+"""A coarse model of a design: its circuit's equations, with transistors in a few numbers.
+
+Space mapping (Bandler et al., 1994): the coarse model is solved instead of simulated, thousands of
+times, and corrected by the few simulations there are.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+import numpy as np
+
+from m3eda.coarse import characterise
+from m3eda.coarse.netlist import Netlist, Unsupported, netlist_of
+from m3eda.coarse.transistor import Kind
+from m3eda.coarse.waves import simulated
+from m3eda.design.functions import FunctionTable
+from m3eda.design.ranges import FloatArray
+from m3eda.design.space import Space
+from m3eda.design.ties import complete
+from m3eda.design.types import Design, Sizing, Testbench
+from m3eda.errors import DesignError
+from m3eda.importing.devices import Circuit, circuit_of
+from m3eda.simulate.measurer import Measured, Measurer
+from m3eda.simulate.render import Renderer
+from m3eda.simulate.signals import VectorMissing
+from m3eda.simulate.types import Deck, Skeleton
+from m3eda.structure.elements import Devices
+
+ENOUGH = 50
+"""Operating points from which on others begin with the nearest of them."""
+SAMPLED = 64
+"""Sizings by whose decks the lengths of transistors are known."""
+
+
+class Solved:
+    """Operating points that are known, to begin others with."""
+
+    def __init__(self) -> None:
+        self._points: list[FloatArray] = []
+        self._solutions: list[FloatArray] = []
+
+    def add(self, points: FloatArray, x: FloatArray) -> None:
+        """Of unit points, shape (n, d), what was found, shape (n, k), nan where nothing was."""
+        good = np.isfinite(x).all(axis=1)
+        self._points.append(points[good])
+        self._solutions.append(x[good])
+
+    def near(self, points: FloatArray) -> FloatArray | None:
+        """The solutions of the points nearest to `points`; None where few are known."""
+        if sum(map(len, self._points)) < ENOUGH:
+            return None
+        known, x = np.vstack(self._points), np.vstack(self._solutions)
+        gaps = (points**2).sum(axis=1)[:, None] + (known**2).sum(axis=1) - 2.0 * points @ known.T
+        return np.asarray(x[gaps.argmin(axis=1)])
+
+
+class Transistors(Protocol):
+    """Who tells what transistors do."""
+
+    def __call__(
+        self, wanted: Sequence[characterise.Wanted], circuit: Circuit, supply: float, celsius: float
+    ) -> Mapping[str, Kind]:
+        """Of each model: of the supply in V and the temperature in degrees Celsius.
+
+        Raises Unsupported, SimulationFailed.
+        """
+        ...
+
+
+@dataclass(frozen=True)
+class Bench:
+    """A testbench as equations."""
+
+    label: str
+    testbench: Testbench
+    skeleton: Skeleton
+    netlist: Netlist
+    solved: Solved = field(default_factory=Solved)
+
+    @property
+    def slow(self) -> bool:
+        """True where it takes many times what others take."""
+        return any(each.kind == "tran" for each in self.netlist.analyses)
+
+
+class Coarse:
+    """What the equations of a design's decks give for its sizings."""
+
+    def __init__(self, design: Design, functions: FunctionTable, transistors: Transistors) -> None:
+        """Raises SimulationFailed where `transistors` does."""
+        self.design, self.space = design, Space(design)
+        self._measurer = Measurer(design, functions)
+        self._renderer = Renderer(design, self._measurer.wanted)
+        rng = np.random.default_rng(0)
+        points = self.space.snap(rng.random((SAMPLED, self.space.dimension)))
+        self._sizings = [complete(design, self.space.sizing(point)) for point in points]
+        self.benches: list[Bench] = []
+        self.unsupported: dict[str, str] = {}
+        """Testbench -> why it is left out."""
+        self.kinds: dict[str, Kind] = {}
+        """Model -> what its transistors do."""
+        self._transistors = transistors
+        for testbench in design.testbenches.values():
+            for at in testbench.at_points():
+                try:
+                    self._add(at)
+                except (Unsupported, DesignError) as error:
+                    self.unsupported[at.name] = str(error)
+
+    def _add(self, testbench: Testbench) -> None:
+        deck = self._deck(testbench, self._sizings[0])
+        if deck.skeleton is None:
+            raise Unsupported("its deck depends on sizes by more than numbers")
+
+        def read(text: str) -> Circuit:
+            return circuit_of(testbench.template, text)
+
+        technology = self.design.technology
+        netlist = netlist_of(deck.skeleton.text, len(deck.fills), read, technology)
+        decks = [self._deck(testbench, each) for each in self._sizings]
+        decks = [each for each in decks if each.skeleton == deck.skeleton]
+        fills = _fills(decks)
+        circuit = read(deck.text)
+        new = characterise.wanted_of(netlist, circuit, Devices(circuit, technology), fills)
+        new = [each for each in new if each.model not in self.kinds]
+        if new:
+            celsius = float(self.design.conditions.get("temp", 27.0))
+            supply = _supply(netlist, fills)
+            self.kinds |= self._transistors(new, circuit, supply, celsius)
+        self.benches.append(Bench(testbench.label, testbench, deck.skeleton, netlist))
+
+    def _deck(self, testbench: Testbench, sizing: Sizing) -> Deck:
+        return self._renderer.deck(testbench, self.design.nominal, sizing)
+
+    def stages(self) -> tuple[list[str], list[str]]:
+        """Measures that are quickly found, and those that take transients as well."""
+        slow = {bench.testbench.name for bench in self.benches if bench.slow}
+        there = {bench.testbench.name for bench in self.benches}
+        first: list[str] = []
+        second: list[str] = []
+        for name in self.design.measures:
+            needed = testbenches_of(self.design, name)
+            if needed <= there - set(self.unsupported):
+                (second if needed & slow else first).append(name)
+        return first, second
+
+    def measures(
+        self, points: FloatArray, names: Sequence[str], kinds: Mapping[str, Kind] | None = None
+    ) -> list[dict[str, float]]:
+        """Those called `names`, and what they are made of, of unit points, shape (n, d); with
+        other transistors than those of the design where `kinds` tells."""
+        sizings = [complete(self.design, self.space.sizing(point)) for point in points]
+        taken = [Measured() for _ in sizings]
+        needed = {each for name in names for each in testbenches_of(self.design, name)}
+        for bench in self.benches:
+            if bench.testbench.name in needed:
+                self._simulate(bench, sizings, points, kinds or self.kinds, taken)
+        for sizing, each in zip(sizings, taken, strict=True):
+            self._measurer.derive(self.design.nominal, sizing, each)
+        return [each.measures for each in taken]
+
+    def _simulate(self, bench: Bench, sizings: Sequence[Sizing], points: FloatArray,
+                  kinds: Mapping[str, Kind], taken: list[Measured]) -> None:  # fmt: skip
+        decks = [self._deck(bench.testbench, each) for each in sizings]
+        rows = [k for k, deck in enumerate(decks) if deck.skeleton == bench.skeleton]
+        if not rows:
+            return
+        first = decks[rows[0]]
+        with np.errstate(all="ignore"):
+            near = bench.solved.near(points[rows])
+            waves, x = simulated(bench.netlist, _fills([decks[k] for k in rows]), kinds,
+                                 first.vectors, first.device_values, near)  # fmt: skip
+            bench.solved.add(points[rows], x)
+        names = self._measurer.names(bench.testbench.name)
+        for k, own in zip(rows, waves, strict=True):
+            found: dict[str, float] = dict.fromkeys(names, math.nan)
+            if own is not None:
+                try:
+                    found, _ = self._measurer.measure(bench.testbench.name, decks[k].values, own)
+                except VectorMissing as error:
+                    found |= error.measured[0]
+            taken[k].measures |= found
+
+
+def _fills(decks: Sequence[Deck]) -> FloatArray:
+    return np.array([[float(text) for text in deck.fills] for deck in decks])
+
+
+def _supply(netlist: Netlist, fills: FloatArray) -> float:
+    """The largest voltage of a source, V."""
+    levels = [abs(float(each.value.of(fills).mean())) for each in netlist.branches
+              if each.kind == "v"]  # fmt: skip
+    found = max(levels, default=0.0)
+    if not found:
+        raise Unsupported("it has no supply")
+    return found
+
+
+def testbenches_of(design: Design, measure: str) -> set[str]:
+    """Names of those that a measure, and what it is made of, are taken from."""
+    waiting, seen = [measure], set[str]()
+    while waiting:
+        name = waiting.pop()
+        if name in design.measures and name not in seen:
+            seen.add(name)
+            waiting += re.findall(r"[A-Za-z_]\w*", design.measures[name].expression)
+    return {design.measures[name].testbench for name in seen} - {""}

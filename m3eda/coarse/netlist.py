@@ -1,0 +1,310 @@
+"""The equations of a deck: its devices by the places of their nets, its values by the holes that
+sizes fill, its analyses."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from m3eda.design.ranges import FloatArray
+from m3eda.design.types import Technology
+from m3eda.importing.cards import Card, Word, spice_number
+from m3eda.importing.devices import Circuit
+from m3eda.structure.elements import GROUND, Devices, Element
+
+Array = np.ndarray
+ANALYSES = (".op", ".ac", ".dc", ".noise", ".tran")
+_SEPARATORS = re.compile(r"[(),\s]+")
+
+
+class Unsupported(Exception):
+    """The coarse model does not know what the deck holds; the message says what."""
+
+
+@dataclass(frozen=True)
+class Quantity:
+    """A number of a deck: `factor` times what fills a hole, or `factor` alone."""
+
+    factor: float
+    hole: int = -1
+
+    def of(self, fills: FloatArray) -> FloatArray:
+        """Of the fills of n decks, shape (n, holes): shape (n,)."""
+        if self.hole < 0:
+            return np.full(len(fills), self.factor)
+        return self.factor * fills[:, self.hole]
+
+
+@dataclass(frozen=True)
+class Branch:
+    """An element other than a transistor, by the places of its nets; -1 is ground."""
+
+    kind: str
+    """Its letter."""
+    name: str
+    ends: tuple[int, int]
+    value: Quantity
+    """R, C, L, the gain of a controlled source, the DC value of another."""
+    place: int = -1
+    """Of its current among the unknowns, where that is one."""
+    control: tuple[int, int] = (-1, -1)
+    """Places of the nets that control it, or of the current and -1."""
+    ac: Quantity | None = None
+    """Magnitude for small signals."""
+    shape: str = ""
+    """Of a source that changes in time: pulse, pwl, sin or exp."""
+    times: tuple[Quantity, ...] = ()
+    """The numbers of its shape, in the order of SPICE."""
+
+
+@dataclass(frozen=True)
+class Transistor:
+    """A field-effect transistor by the places of drain, gate, source and bulk."""
+
+    name: str
+    kind: str
+    model: str
+    places: tuple[int, int, int, int]
+    width: Quantity
+    """m, of one of `count`."""
+    length: Quantity
+    count: Quantity
+
+
+@dataclass(frozen=True)
+class Analysis:
+    """What a deck asks for."""
+
+    kind: str
+    """op, ac, dc, noise or tran."""
+    card: Card
+    steps: str = ""
+    """Of frequencies: dec, oct or lin."""
+    numbers: tuple[Quantity, ...] = ()
+    """Points, first and last frequency; of a sweep first and last value and the step; of a
+    transient as SPICE has them: step, end, first time that is kept, largest step."""
+    source: str = ""
+    """The source that is swept, or whose noise stands for all."""
+    output: tuple[str, ...] = ()
+    """The nets between which noise is looked at."""
+
+
+@dataclass
+class Netlist:
+    """A deck ready for equations."""
+
+    nets: dict[str, int] = field(default_factory=dict)
+    """Net -> its place among the unknowns; ground is none."""
+    branches: list[Branch] = field(default_factory=list)
+    transistors: list[Transistor] = field(default_factory=list)
+    analyses: list[Analysis] = field(default_factory=list)
+    size: int = 0
+    """How many unknowns there are: voltages of nets, and currents."""
+    temperature: Quantity = Quantity(27.0)
+    """Degrees Celsius."""
+
+    def place(self, net: str) -> int:
+        """Of a net among the unknowns; -1 of ground. Raises Unsupported."""
+        if net == GROUND:
+            return -1
+        if net not in self.nets:
+            raise Unsupported(f"there is no net {net}")
+        return self.nets[net]
+
+
+Reader = Callable[[str], Circuit]
+"""The circuit of a deck's text."""
+
+
+def netlist_of(
+    skeleton: Callable[[Sequence[str]], str], holes: int, read: Reader,
+    technology: Technology | None = None,
+) -> Netlist:  # fmt: skip
+    """The netlist of a deck with `holes` holes. Raises Unsupported, DesignError.
+
+    Which hole fills which value is found by decks filled with numbers that occur nowhere else.
+    """
+    marks = [1.0 + (k + 1) / 7919.0 for k in range(holes)], [
+        1.0 + ((k * 3571 + 1234) % 7907 + 1) / 7919.0 for k in range(holes)
+    ]  # fmt: skip
+    first, second = (
+        _Built(read(skeleton([repr(mark) for mark in each])), technology) for each in marks
+    )
+    return _joined(first, second, *(np.array(each) for each in marks))
+
+
+class _Built:
+    """A deck's elements with plain numbers."""
+
+    def __init__(self, circuit: Circuit, technology: Technology | None) -> None:
+        self.elements = list(Devices(circuit, technology).elements())
+        self.cards = [
+            card for card in circuit.cards if card.head.startswith(".") and not card.scope
+        ]
+
+
+def _joined(one: _Built, other: _Built, first: FloatArray, second: FloatArray) -> Netlist:
+    if len(one.elements) != len(other.elements) or len(one.cards) != len(other.cards):
+        raise Unsupported("which devices there are depends on sizes")
+    values = _Values(first, second)
+    found = Netlist()
+    for element in one.elements:
+        for net in element.nets if element.is_transistor else element.nets[:2]:
+            if net != GROUND and net not in found.nets:
+                found.nets[net] = len(found.nets)
+    found.size = len(found.nets)
+    places: dict[str, int] = {}
+    for each in one.elements:
+        if each.kind in "vleh":
+            places[each.name] = found.size
+            found.size += 1
+    for each, twin in zip(one.elements, other.elements, strict=True):
+        _add(found, each, twin, values, places)
+    for card, twin_card in zip(one.cards, other.cards, strict=True):
+        if card.head == ".temp":
+            found.temperature = values.words(card.words[1], twin_card.words[1])
+        elif card.head in ANALYSES:
+            found.analyses.append(_analysis(card, twin_card, values))
+        elif card.head in (".ic", ".nodeset"):
+            raise Unsupported(f"{card.head} is not read")
+    return found
+
+
+class _Values:
+    """From the numbers of two decks to quantities."""
+
+    def __init__(self, first: FloatArray, second: FloatArray) -> None:
+        self._first, self._second = first, second
+
+    def of(self, one: float, other: float, what: str) -> Quantity:
+        """Raises Unsupported where the numbers are none or do not go with one hole."""
+        if not (np.isfinite(one) and np.isfinite(other)):
+            raise Unsupported(f"{what} is no plain number")
+        if one == other:
+            return Quantity(one)
+        factors = one / self._first
+        hits = np.flatnonzero(np.abs(factors * self._second - other) <= 1e-9 * abs(other))
+        powers = np.log10(np.abs(factors[hits]))
+        plain = hits[np.abs(powers - np.round(powers)) < 1e-7]
+        if not len(plain):
+            raise Unsupported(f"{what} is an expression")
+        return Quantity(float(f"{factors[plain[0]]:.9g}"), int(plain[0]))
+
+    def words(self, one: Word, other: Word) -> Quantity:
+        return self.of(_number(one), _number(other), one.text)
+
+
+def _number(word: Word) -> float:
+    return np.nan if word.value is None else word.value
+
+
+def _add(found: Netlist, each: Element, twin: Element, values: _Values,
+         places: Mapping[str, int]) -> None:  # fmt: skip
+    name = each.name
+    if each.is_transistor:
+        nets = [found.place(net) for net in each.nets]
+        if len(nets) != 4:
+            raise Unsupported(f"{name} has no four nets")
+        d, g, s, b = nets
+        sizes = [values.of(each.sizes[key], twin.sizes[key], name) for key in ("w", "l", "m")]
+        found.transistors.append(Transistor(name, each.kind, each.model, (d, g, s, b), *sizes))
+        return
+    ends = (found.place(each.nets[0]), found.place(each.nets[1]))
+    place = places.get(name, -1)
+    if each.kind in "rcl":
+        value = values.of(each.sizes["value"], twin.sizes["value"], name)
+        found.branches.append(Branch(each.kind, name, ends, value, place))
+    elif each.kind in "vi":
+        dc, ac, shape, times = _levels(each, twin, values)
+        source = Branch(each.kind, name, ends, dc, place, ac=ac, shape=shape, times=times)
+        found.branches.append(source)
+    elif each.kind in "egfh" and each.control and each.written and twin.written:
+        words = each.written.words[3 + len(each.control) :]
+        others = twin.written.words[3 + len(each.control) :]
+        if len(words) != 1:
+            raise Unsupported(f"{name} is no plain controlled source")
+        gain = values.words(words[0], others[0])
+        if each.kind in "eg":
+            first, second = (found.place(net) for net in each.control)
+            control = (first, second)
+        elif each.control[0] in places:
+            control = (places[each.control[0]], -1)
+        else:
+            raise Unsupported(f"{name} goes by {each.control[0]}, which is no voltage source")
+        found.branches.append(Branch(each.kind, name, ends, gain, place, control))
+    else:
+        raise Unsupported(f"{name} is no device that the coarse model knows")
+
+
+SHAPES = ("pulse", "pwl", "sin", "exp")
+
+
+def _levels(
+    each: Element, twin: Element, values: _Values
+) -> tuple[Quantity, Quantity | None, str, tuple[Quantity, ...]]:
+    """Of a source the DC value, its first one in time where there is none; its magnitude for small
+    signals; its shape in time and that one's numbers."""
+    assert each.written is not None
+    assert twin.written is not None
+    pairs = list(zip(_words(each.written), _words(twin.written), strict=True))
+    dc, ac, index = None, None, 0
+    shape, times = "", list[Quantity]()
+    while index < len(pairs):
+        key = pairs[index][0].lower()
+        numbers = index + 1
+        while numbers < len(pairs) and spice_number(pairs[numbers][0]) is not None:
+            numbers += 1
+        given = [_quantity(pair, values) for pair in pairs[index + 1 : numbers]]
+        if key == "dc" and given:
+            dc = given[0]
+        elif key == "ac":
+            ac = given[0] if given else Quantity(1.0)
+        elif key in SHAPES and given:
+            shape, times = key, given
+        elif index == 0 and spice_number(key) is not None:
+            dc = _quantity(pairs[0], values)
+        elif key not in ("distof1", "distof2", "portnum", "z0"):
+            raise Unsupported(f"{each.name} is a source of another kind: {key}")
+        index = numbers
+    if dc is None:
+        dc = times[1 if shape == "pwl" else 0] if times else Quantity(0.0)
+    return dc, ac, shape, tuple(times)
+
+
+def _quantity(pair: tuple[str, str], values: _Values) -> Quantity:
+    one, other = (spice_number(text) for text in pair)
+    if one is None or other is None:
+        raise Unsupported(f"{pair[0]} is no plain number")
+    return values.of(one, other, pair[0])
+
+
+def _words(card: Card) -> Iterator[str]:
+    """Those behind the nets."""
+    pieces = [piece for piece in _SEPARATORS.split(card.text.replace("=", " ")) if piece]
+    return iter(pieces[3:])
+
+
+def _analysis(card: Card, twin: Card, values: _Values) -> Analysis:
+    kind = card.head[1:]
+    words = [piece for piece in _SEPARATORS.split(card.text.lower()) if piece][1:]
+    others = [piece for piece in _SEPARATORS.split(twin.text.lower()) if piece][1:]
+    pairs = list(zip(words, others, strict=True))
+    if kind == "ac" and len(words) == 4:
+        return Analysis(kind, card, words[0], tuple(_quantity(each, values) for each in pairs[1:]))
+    if kind == "dc" and len(words) == 4:
+        numbers = tuple(_quantity(each, values) for each in pairs[1:])
+        return Analysis(kind, card, numbers=numbers, source=words[0])
+    if kind == "noise" and "v" in words[:1]:
+        steps = next((k for k, word in enumerate(words) if word in ("dec", "oct", "lin")), -1)
+        if steps in (3, 4) and len(words) >= steps + 4:
+            numbers = tuple(_quantity(each, values) for each in pairs[steps + 1 : steps + 4])
+            output = tuple(words[1 : steps - 1])
+            return Analysis(kind, card, words[steps], numbers, words[steps - 1], output)
+    if kind == "tran" and len(words) >= 2 and "uic" not in words:
+        return Analysis(kind, card, numbers=tuple(_quantity(each, values) for each in pairs))
+    if kind == "op":
+        return Analysis(kind, card)
+    raise Unsupported(f"{card.text} is not read")
