@@ -8,6 +8,7 @@
     python -m bench.pretrained --case freed          # a length that was frozen is free as well
     python -m bench.pretrained --case renamed        # parameters and measures under other names
     python -m bench.pretrained --case relative       # so, by networks of one like it alone
+    python -m bench.pretrained --case equations      # by its equations alone, without any networks
 
 Ten targets of each list: of those that are held out where the list was trained on, else spread over
 it. ERT is all simulations over the targets met. Sizings that have ended are kept in
@@ -44,7 +45,17 @@ from m3eda.policy.known import knowledge_of
 from m3eda.policy.pretrained import FOLDER
 
 KEPT = Path(__file__).resolve().parent / "results" / "pretrained.json"
-CASES = ("known", "technology", "circuit", "similar", "partial", "freed", "renamed", "relative")
+CASES = (
+    "known",
+    "technology",
+    "circuit",
+    "similar",
+    "partial",
+    "freed",
+    "renamed",
+    "relative",
+    "equations",
+)
 OWN_EVERY = 3
 """Of the specs of the case `partial`, one in so many is on a measure that no networks know."""
 FREED, UP_TO = "l", 10.0
@@ -67,7 +78,7 @@ LEFT_OUT = {
 """Circuits of the case `relative` -> the networks left out: its own, and others of this circuit.
 The first two are known by each other, whose transistors are of the other polarity, the last two by
 each other's transistors, one with a nulling resistor and one without."""
-HELD = {"known", "partial", "freed", "renamed", "relative"}
+HELD = {"known", "partial", "freed", "renamed", "relative", "equations"}
 """Cases whose targets are those held out of training."""
 SIMILAR = "autockt_pareto"
 """A list of a circuit that is like one of the library, in a technology of which nothing is told."""
@@ -153,6 +164,13 @@ def networks_without(names: Sequence[str]) -> Iterator[None]:
         yield
 
 
+def hidden_from(case: str, name: str) -> Sequence[str]:
+    """The circuits whose networks are left out where `name` is sized."""
+    if case == "equations":
+        return catalogue().names()
+    return LEFT_OUT[name] if case == "relative" else ()
+
+
 def has_frozen_length(each: Circuit) -> bool:
     length = open_circuit(each).design.parameters.get(FREED)
     return length is not None and length.frozen
@@ -228,7 +246,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
             changed = unchanged
             if options.case == "freed" or (options.case in LIKE_SEARCH and agent == "m3"):
                 note, changed = f"{note} {options.case}", CHANGES[options.case]
-            hidden = LEFT_OUT[each.name] if options.case == "relative" else ()
+            hidden = hidden_from(options.case, each.name)
+            if options.case == "equations" and agent == "m3":
+                note = "m3 equations"
             with networks_without(hidden):
                 rows = [runs.sized(each, listed, number, agent, options.budget, note, changed)
                         for number in numbers[: options.targets]]  # fmt: skip

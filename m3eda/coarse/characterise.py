@@ -38,10 +38,13 @@ FREQUENCY = 1e5
 """Where capacitances are found, Hz."""
 NOISE = (1.0, 1e3)
 """Hz."""
-FAINT = 1e-10
+FIRST = 9
+"""Of `Numbers`, those that are fitted before all are."""
+FAINT = 1e-8
 """Currents below this are not looked at, A for each um of width."""
-GUESS = np.array([0.4, 1.3, 0.4, 0.0, 0.0, np.log(0.3), np.log(10.0), 0.5, np.log(0.02)])
-SPREAD = np.array([0.3, 0.3, 0.3, 3.0, 3.0, 3.0, 2.0, 2.0, 2.0])
+GUESS = np.array([0.4, 1.3, 0.4, 0.0, 0.0, np.log(0.3), np.log(10.0), 0.5, np.log(0.02),
+                  np.log(4.0), np.log(0.01), -1.0])  # fmt: skip
+SPREAD = np.array([0.3, 0.3, 0.3, 3.0, 3.0, 3.0, 2.0, 2.0, 2.0, 0.5, 1.0, 2.0])
 """Of `Numbers`: what is expected before, and by how much it may be wrong."""
 CURRENTS, CONDUCTANCES = 0.03, 0.15
 """Standard deviations of the logarithms of currents and output conductances, in the fit."""
@@ -229,18 +232,22 @@ def _fit(seen: FloatArray, gates: FloatArray, drains: FloatArray, supply: float,
     rising = there[..., 1:] & there[..., :-1] & (slopes > 0.0)
     logs = np.log(np.where(there, seen, 1.0))
     log_slopes = np.log(np.where(rising, slopes, 1.0))
-    start = GUESS + np.array([0, 0, 0, float(np.log(seen.max() / 300.0)), 0, 0, 0, 0, 0])
-    begin = start if guess is None else guess
+    start = GUESS.copy()
+    start[Numbers._fields.index("current")] = np.log(seen.max() / 300.0)
+    found = start if guess is None else guess.copy()
 
-    def misses(x: FloatArray) -> FloatArray:
+    def misses(moved: FloatArray) -> FloatArray:
+        x = np.concatenate([moved, found[len(moved) :]])
         with np.errstate(all="ignore"):
-            found = np.maximum(point(Numbers.of(x), vgs, vds, vbs, kelvin).current, 1e-18)
-        own = np.maximum(np.diff(found, axis=2) / np.diff(drains), 1e-18)
+            through = np.maximum(point(Numbers.of(x), vgs, vds, vbs, kelvin).current, 1e-18)
+        own = np.maximum(np.diff(through, axis=2) / np.diff(drains), 1e-18)
         return np.asarray(np.nan_to_num(np.concatenate([
-            (np.log(found) - logs)[there] / CURRENTS,
+            (np.log(through) - logs)[there] / CURRENTS,
             (np.log(own) - log_slopes)[rising] / CONDUCTANCES,
             (x - start) / SPREAD,
         ]), nan=1e3, posinf=1e3, neginf=-1e3))  # fmt: skip
 
-    found = least_squares(misses, begin, loss="soft_l1", max_nfev=60)
-    return np.asarray(found.x)
+    for count in (FIRST, len(start)):
+        better = least_squares(misses, found[:count], loss="soft_l1", max_nfev=60)
+        found = np.concatenate([better.x, found[count:]])
+    return np.asarray(found)

@@ -6,6 +6,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 
@@ -16,7 +17,7 @@ from m3eda.importing.devices import Circuit
 from m3eda.structure.elements import GROUND, Devices, Element
 
 Array = np.ndarray
-ANALYSES = (".op", ".ac", ".dc", ".noise", ".tran")
+ANALYSES = (".op", ".ac", ".dc", ".noise", ".sp", ".tran")
 _SEPARATORS = re.compile(r"[(),\s]+")
 
 
@@ -58,6 +59,10 @@ class Branch:
     """Of a source that changes in time: pulse, pwl, sin or exp."""
     times: tuple[Quantity, ...] = ()
     """The numbers of its shape, in the order of SPICE."""
+    port: int = 0
+    """Its number, where it is a port."""
+    impedance: Quantity | None = None
+    """Of a port, in series with it, Ohm."""
 
 
 @dataclass(frozen=True)
@@ -79,7 +84,7 @@ class Analysis:
     """What a deck asks for."""
 
     kind: str
-    """op, ac, dc, noise or tran."""
+    """op, ac, dc, noise, sp or tran."""
     card: Card
     steps: str = ""
     """Of frequencies: dec, oct or lin."""
@@ -218,9 +223,8 @@ def _add(found: Netlist, each: Element, twin: Element, values: _Values,
         value = values.of(each.sizes["value"], twin.sizes["value"], name)
         found.branches.append(Branch(each.kind, name, ends, value, place))
     elif each.kind in "vi":
-        dc, ac, shape, times = _levels(each, twin, values)
-        source = Branch(each.kind, name, ends, dc, place, ac=ac, shape=shape, times=times)
-        found.branches.append(source)
+        given = _levels(each, twin, values)
+        found.branches.append(Branch(each.kind, name, ends, place=place, **given))
     elif each.kind in "egfh" and each.control and each.written and twin.written:
         words = each.written.words[3 + len(each.control) :]
         others = twin.written.words[3 + len(each.control) :]
@@ -242,16 +246,15 @@ def _add(found: Netlist, each: Element, twin: Element, values: _Values,
 SHAPES = ("pulse", "pwl", "sin", "exp")
 
 
-def _levels(
-    each: Element, twin: Element, values: _Values
-) -> tuple[Quantity, Quantity | None, str, tuple[Quantity, ...]]:
+def _levels(each: Element, twin: Element, values: _Values) -> dict[str, Any]:
     """Of a source the DC value, its first one in time where there is none; its magnitude for small
-    signals; its shape in time and that one's numbers."""
+    signals; its shape in time and that one's numbers; its port."""
     assert each.written is not None
     assert twin.written is not None
     pairs = list(zip(_words(each.written), _words(twin.written), strict=True))
     dc, ac, index = None, None, 0
     shape, times = "", list[Quantity]()
+    found: dict[str, Any] = {}
     while index < len(pairs):
         key = pairs[index][0].lower()
         numbers = index + 1
@@ -266,12 +269,17 @@ def _levels(
             shape, times = key, given
         elif index == 0 and spice_number(key) is not None:
             dc = _quantity(pairs[0], values)
-        elif key not in ("distof1", "distof2", "portnum", "z0"):
+        elif key == "portnum" and given:
+            found["port"] = int(given[0].factor)
+            found.setdefault("impedance", Quantity(50.0))
+        elif key == "z0" and given:
+            found["impedance"] = given[0]
+        elif key not in ("distof1", "distof2"):
             raise Unsupported(f"{each.name} is a source of another kind: {key}")
         index = numbers
     if dc is None:
         dc = times[1 if shape == "pwl" else 0] if times else Quantity(0.0)
-    return dc, ac, shape, tuple(times)
+    return found | {"value": dc, "ac": ac, "shape": shape, "times": tuple(times)}
 
 
 def _quantity(pair: tuple[str, str], values: _Values) -> Quantity:
@@ -292,7 +300,7 @@ def _analysis(card: Card, twin: Card, values: _Values) -> Analysis:
     words = [piece for piece in _SEPARATORS.split(card.text.lower()) if piece][1:]
     others = [piece for piece in _SEPARATORS.split(twin.text.lower()) if piece][1:]
     pairs = list(zip(words, others, strict=True))
-    if kind == "ac" and len(words) == 4:
+    if kind in ("ac", "sp") and len(words) == 4:
         return Analysis(kind, card, words[0], tuple(_quantity(each, values) for each in pairs[1:]))
     if kind == "dc" and len(words) == 4:
         numbers = tuple(_quantity(each, values) for each in pairs[1:])

@@ -15,7 +15,7 @@ from m3eda.design.ranges import FloatArray
 from m3eda.structure.elements import PMOS
 
 BOLTZMANN = 1.380649e-23
-GMIN = 1e-12
+GMIN = 1e-16
 """Of every net to ground, S."""
 STEP = 0.5
 """Largest change of a voltage in one step of Newton's method, V."""
@@ -93,6 +93,8 @@ class Batch:
         if each.kind == "l":
             c[:, k, k] -= value
         elif each.kind in "vi":
+            if each.impedance is not None:
+                g[:, k, k] -= each.impedance.of(self.fills)
             value = self.overrides.get(each.name, value)
             small = each.ac.of(self.fills) if each.ac else np.zeros(self.count)
             for vector, level in ((self.forced, value), (self.small, small)):
@@ -269,13 +271,17 @@ class Batch:
                 storage[:, other, one] -= c
         return storage
 
-    def response(self, conductance: FloatArray, storage: FloatArray,
-                 frequencies: FloatArray) -> FloatArray:  # fmt: skip
-        """Small signals at `frequencies` (f,) or (n, f): complex, shape (n, f, size + 1)."""
+    def response(self, conductance: FloatArray, storage: FloatArray, frequencies: FloatArray,
+                 driven: int | None = None) -> FloatArray:  # fmt: skip
+        """Small signals at `frequencies` (f,) or (n, f): complex, shape (n, f, size + 1); by 1 V of
+        the source whose current is at the place `driven` alone, where it is given."""
         size = self.netlist.size
         omega = 2.0 * np.pi * np.broadcast_to(frequencies, (self.count, frequencies.shape[-1]))
         found = np.zeros((self.count, omega.shape[1], size + 1), dtype=complex)
         given = self.small[:, :size].astype(complex)
+        if driven is not None:
+            given[:] = 0.0
+            given[:, driven] = 1.0
         for k in range(omega.shape[1]):
             matrix = conductance + 1j * omega[:, k, None, None] * storage
             found[:, k, :size] = _solved(matrix, given)

@@ -20,12 +20,10 @@ THERMAL = 1.380649e-23 / 1.602176634e-19
 """Boltzmann's constant over the elementary charge, V/K."""
 SURFACE = 0.85
 """Potential of the surface in strong inversion, V."""
-EDGE = 0.01
-"""Width of the bend between triode region and saturation, V."""
-LOGARITHMS = frozenset({"current", "field", "roughness", "drain"})
+LOGARITHMS = frozenset({"current", "field", "roughness", "drain", "knee", "edge", "curve"})
 """Of `Numbers`, those that are fitted, and interpolated between lengths, as logarithms."""
 
-DOUBTS = np.array([0.008, 0.02, 0.02, 0.05, 0.1, 0.1, 0.2, 0.1, 0.2])
+DOUBTS = np.array([0.005, 0.01, 0.02, 0.04, 0.05, 0.05, 0.1, 0.05, 0.1, 0.05, 0.2, 0.1])
 """Standard deviations of what fits miss of `Numbers`, as they are fitted."""
 DOUBTFUL = np.array([0.03, 0.15, 0.15, 0.4])
 """Of the logarithms of a kind's oxide, overlap and junction capacitance and of its noise."""
@@ -52,6 +50,12 @@ class Numbers(NamedTuple):
     """By how much the logarithm of the Early voltage grows with the overdrive, 1/V."""
     drain: FloatArray
     """Fall of the threshold with the drain's voltage, V/V."""
+    knee: FloatArray
+    """Voltage over the drain at which it is saturated in weak inversion, in kT/q."""
+    edge: FloatArray
+    """Width of the bend between triode region and saturation, V."""
+    curve: FloatArray
+    """How soon the current behind saturation rises less: 0 for a straight line."""
 
     @classmethod
     def of(cls, fitted: Iterable[FloatArray]) -> Numbers:
@@ -69,7 +73,7 @@ class Kind:
     lengths: FloatArray
     """Logarithms of lengths in m, ascending, shape (k,)."""
     numbers: FloatArray
-    """As they were fitted, shape (k, 9), of a width of `width`."""
+    """As they were fitted, shape (k, len(Numbers)), of a width of `width`."""
     width: float
     """m."""
     oxide: float
@@ -110,10 +114,12 @@ class Point(NamedTuple):
     gmb: FloatArray
     """Derivatives by the voltages of gate, drain and bulk over that of the source, S."""
     saturation: FloatArray
-    """Drain voltage from which it is saturated, V, about as BSIM reckons it: 3 kT/q before the
-    current hardly rises any more."""
+    """Drain voltage from which it is saturated, V, about as BSIM reckons it: before the current
+    hardly rises any more."""
     pinched: FloatArray
     """Share of the channel's charge at the drain, 1 with no drain voltage, 0 in saturation."""
+    overdrive: FloatArray
+    """Gate voltage above the threshold, V."""
 
 
 def point(numbers: Numbers, vgs: FloatArray, vds: FloatArray, vbs: FloatArray,
@@ -127,7 +133,7 @@ def point(numbers: Numbers, vgs: FloatArray, vds: FloatArray, vbs: FloatArray,
     sign = np.where(back, -1.0, 1.0)
     # i(vgs, vds, vbs) = -f(vgs - vds, -vds, vbs - vds) below: derivatives follow
     gds = np.where(back, at.gm + at.gds + at.gmb, at.gds)
-    return Point(sign * at.current, sign * at.gm, gds, sign * at.gmb, at.saturation, at.pinched)
+    return Point(sign * at.current, sign * at.gm, gds, sign * at.gmb, *at[4:])
 
 
 def _forward(numbers: Numbers, vgs: FloatArray, vds: FloatArray, vbs: FloatArray,
@@ -145,19 +151,22 @@ def _forward(numbers: Numbers, vgs: FloatArray, vds: FloatArray, vbs: FloatArray
     source_o = 0.5 * source_o
     drive, drive_o = 2.0 * ut * source, 2.0 * ut * source_o
     share = numbers.field / (numbers.field + drive)
-    saturation, saturation_o = share * drive + 4.0 * ut, share * share * drive_o
-    gap = saturation - vds - EDGE
-    bend = 1.0 / np.sqrt(gap * gap + 4.0 * EDGE * saturation)
+    saturation, saturation_o = share * drive + numbers.knee * ut, share * share * drive_o
+    edge = numbers.edge
+    gap = saturation - vds - edge
+    bend = 1.0 / np.sqrt(gap * gap + 4.0 * edge * saturation)
     reached = saturation - 0.5 * (gap + 1.0 / bend)
-    reached_o = (0.5 - 0.5 * (gap + 2.0 * EDGE) * bend) * saturation_o
+    reached_o = (0.5 - 0.5 * (gap + 2.0 * edge) * bend) * saturation_o
     reached_v = 0.5 + 0.5 * gap * bend
     drain, slope = _charge(0.5 * (over - reached / ut))
     drain_o, drain_v = slope * (0.5 - 0.5 * reached_o / ut), slope * (-0.5 / ut) * reached_v
     charge = (source - drain) * (source + drain)
     charge_o = 2.0 * (source * source_o - drain * drain_o)
     early = np.exp(-numbers.early - numbers.rise * drive)
-    longer = 1.0 + (vds - reached) * early
-    longer_o = -early * (reached_o + (vds - reached) * numbers.rise * drive_o)
+    behind = (vds - reached) * early
+    flat = 1.0 / (1.0 + numbers.curve * behind)
+    longer = 1.0 - np.log(flat) / numbers.curve
+    longer_o = -flat * (early * reached_o + behind * numbers.rise * drive_o)
     straight = 1.0 / (1.0 + reached / numbers.field)
     smooth = 1.0 / (1.0 + numbers.roughness * drive)
     factor = numbers.current * straight * smooth
@@ -165,11 +174,12 @@ def _forward(numbers: Numbers, vgs: FloatArray, vds: FloatArray, vbs: FloatArray
     by_o = factor * (charge_o * longer + charge * longer_o) - here * (
         straight * reached_o / numbers.field + smooth * numbers.roughness * drive_o
     )
-    by_v = factor * (-2.0 * drain * drain_v * longer + charge * early * (1.0 - reached_v))
+    by_v = factor * (-2.0 * drain * drain_v * longer + charge * flat * early * (1.0 - reached_v))
     by_v = by_v - here * straight * reached_v / numbers.field
     gm = by_o * unit
     gmb = gm * numbers.body * 0.5 * depth / root
-    return Point(here, gm, by_v + gm * numbers.drain, gmb, saturation - 3.0 * ut, drain / source)
+    reckoned = saturation - (numbers.knee - 1.0) * ut
+    return Point(here, gm, by_v + gm * numbers.drain, gmb, reckoned, drain / source, over / unit)
 
 
 def _charge(half: FloatArray) -> tuple[FloatArray, FloatArray]:

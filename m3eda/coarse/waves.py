@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import numpy as np
 
-from m3eda.coarse.netlist import Analysis, Netlist
+from m3eda.coarse.netlist import Analysis, Branch, Netlist
 from m3eda.coarse.solve import Batch
 from m3eda.coarse.transient import grid, transient
 from m3eda.coarse.transistor import Kind, Point
@@ -20,8 +21,8 @@ COARSE, FINE = 3, 12
 TURN, ROUNDS = 0.35, 2
 """Change of a phase between two frequencies, in radians, from which there is one more between them,
 and how often that is looked at."""
-DENSE = 40
-"""Of a linear sweep at most so many."""
+DENSE, MOST = 40, 400
+"""Of a linear sweep at most so many, and of a circuit without transistors."""
 
 
 def simulated(
@@ -36,7 +37,7 @@ def simulated(
     conductance, storage, at = batch.small_signal(x)
     _operating(batch, x, at, vectors, device_values, found)
     for each in netlist.analyses:
-        if each.kind == "ac":
+        if each.kind in ("ac", "sp"):
             _ac(batch, each, conductance, storage, vectors, found)
         elif each.kind == "noise":
             _noise(batch, each, conductance, storage, at, found)
@@ -91,6 +92,7 @@ def _device_values(batch: Batch, x: FloatArray, at: Point) -> dict[str, FloatArr
         own = {"id": sign * at.current[:, k], "gm": at.gm[:, k], "gds": at.gds[:, k],
                "gmbs": at.gmb[:, k], "vds": x[:, d] - x[:, s], "vgs": x[:, g] - x[:, s],
                "vbs": x[:, b] - x[:, s], "vdsat": sign * at.saturation[:, k],
+               "vth": x[:, g] - x[:, s] - sign * at.overdrive[:, k],
                "w": each.width.of(batch.fills), "l": each.length.of(batch.fills),
                "m": each.count.of(batch.fills)}  # fmt: skip
         values |= {device_vector(each.name, key): value for key, value in own.items()}
@@ -114,12 +116,14 @@ def _frequencies(
     return wanted, at
 
 
-def _shares(each: Analysis, wanted: Sequence[FloatArray], per_decade: int) -> FloatArray:
-    """Of the frequencies that are solved at first."""
+def _shares(each: Analysis, wanted: Sequence[FloatArray], simple: bool) -> FloatArray:
+    """Of the frequencies that are solved at first; all, of a circuit that is `simple`."""
     most = len(wanted[0])
+    if simple:
+        return np.linspace(0.0, 1.0, min(most, MOST))
     if each.steps != "lin":
         decades = max(float(np.log10(own[-1] / own[0])) for own in wanted)
-        return np.linspace(0.0, 1.0, max(4, min(most, round(per_decade * decades) + 1)))
+        return np.linspace(0.0, 1.0, max(4, min(most, round(COARSE * decades) + 1)))
     return np.linspace(0.0, 1.0, min(most, DENSE))
 
 
@@ -135,14 +139,18 @@ def _ac(batch: Batch, each: Analysis, conductance: FloatArray, storage: FloatArr
         vectors: Sequence[str], found: Found) -> None:  # fmt: skip
     wanted, at = _frequencies(batch, each)
     places = list(_places(batch.netlist, vectors))
-    if not places:
+    ports = _ports(batch, vectors) if each.kind == "sp" else {}
+    names = list(ports) if each.kind == "sp" else [name for name, _, _ in places]
+    if not names:
         return
 
     def solved(shares: FloatArray) -> FloatArray:
+        if each.kind == "sp":
+            return _scattered(batch, conductance, storage, at(shares), list(ports.values()))
         x = batch.response(conductance, storage, at(shares))
         return np.stack([x[..., one] - x[..., other] for _, one, other in places], axis=-1)
 
-    shares = _shares(each, wanted, COARSE)
+    shares = _shares(each, wanted, not batch.netlist.transistors)
     given = solved(shares)
     for _ in range(ROUNDS if each.steps != "lin" else 0):
         with np.errstate(all="ignore"):
@@ -157,9 +165,35 @@ def _ac(batch: Batch, each: Analysis, conductance: FloatArray, storage: FloatArr
     smooth = _smooth(shares, given, wanted, at(np.array([0.0, 1.0])), each.steps)
     for k, own in enumerate(found):
         columns = {"frequency": wanted[k].astype(complex)}
-        for j, (name, _, _) in enumerate(places):
-            columns[name] = smooth[k][:, j]
-        own.append(types.Analysis("ac", columns, "frequency"))
+        columns |= {name: smooth[k][:, j] for j, name in enumerate(names)}
+        own.append(types.Analysis("sp" if ports else "ac", columns, "frequency"))
+
+
+def _ports(batch: Batch, vectors: Sequence[str]) -> dict[str, tuple[Branch, Branch]]:
+    """Each S-parameter of `vectors`, `s(2,1)`: the port that is looked at, and the one driven."""
+    ports = {each.port: each for each in batch.netlist.branches if each.port}
+    found = {}
+    for name in vectors:
+        match = re.fullmatch(r"s\((\d+),\s*(\d+)\)", name)
+        if match and int(match[1]) in ports and int(match[2]) in ports:
+            found[name] = ports[int(match[1])], ports[int(match[2])]
+    return found
+
+
+def _scattered(batch: Batch, conductance: FloatArray, storage: FloatArray, at: FloatArray,
+               pairs: Sequence[tuple[Branch, Branch]]) -> FloatArray:  # fmt: skip
+    """S-parameters at frequencies (n, f), shape (n, f, pairs)."""
+    driven = {other.place: batch.response(conductance, storage, at, other.place)
+              for _, other in pairs}  # fmt: skip
+    found = []
+    for one, other in pairs:
+        assert one.impedance is not None
+        assert other.impedance is not None
+        z = one.impedance.of(batch.fills)[:, None]
+        z0 = other.impedance.of(batch.fills)[:, None]
+        wave = 2.0 * z * driven[other.place][..., one.place] + (one is other)
+        found.append(wave * np.sqrt(z0 / z))
+    return np.stack(found, axis=-1)
 
 
 def _smooth(shares: FloatArray, values: FloatArray, wanted: Sequence[FloatArray],
@@ -197,7 +231,7 @@ def _share(wanted: FloatArray, ends: FloatArray, steps: str) -> FloatArray:
 def _noise(batch: Batch, each: Analysis, conductance: FloatArray, storage: FloatArray, at: Point,
            found: Found) -> None:  # fmt: skip
     wanted, at_shares = _frequencies(batch, each)
-    solved = at_shares(_shares(each, wanted, COARSE))
+    solved = at_shares(_shares(each, wanted, False))
     source = next(b.place for b in batch.netlist.branches if b.name == each.source)
     output = [batch.netlist.place(net) for net in each.output]
     densities = batch.noise(conductance, storage, at, solved, output, source)

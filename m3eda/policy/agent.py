@@ -35,6 +35,9 @@ around; `TEACHING` times as many where they know a part of the design. patience:
 networks that have not led to the specs are left."""
 QUICK, COSTLY = (600, 900, 10, 150), (64, 128, 6, 64)
 """How thorough a search is: random points, such around good ones, generations and their size."""
+ROUNDS, LIKELY = 3, math.log(0.3)
+"""How often a search goes on from what it found, of what is costly, and the log of the chance at
+which it does not."""
 TEACHING = 2
 """Factor on `alone` where networks know a part of measures or parameters: trials teach the rest."""
 HOPELESS, HOPELESS_FOR = 1e-8, 5
@@ -147,10 +150,16 @@ class M3:
         search.wide, search.near, search.generations, search.children = wide
         search.elite = max(24, 4 * n)
         anchors = beliefs.anchors(self._history)
-        if not self._unknown:
-            return search.best(beliefs, anchors)
-        others = self._search.models(self._unknown)
-        return search.best(Joined([beliefs, AllSpecs(self._history.space, others)]), anchors)
+        score: Score = beliefs
+        if self._unknown:
+            others = self._search.models(self._unknown)
+            score = Joined([beliefs, AllSpecs(self._history.space, others)])
+        found, scores = search.best(score, anchors)
+        for _ in range(ROUNDS if isinstance(self._networks, Costly) else 0):
+            if scores[0] > LIKELY:
+                break
+            found, scores = search.best(score, found)
+        return found, scores
 
     def tell(self, trials: Sequence[Trial]) -> None:
         self._correct(self._history.tell(trials))
