@@ -197,7 +197,9 @@ def test_changed_specs_and_ranges_are_known_and_a_changed_circuit_is_new(learnt,
         assert M3(design, 1).relying, new
         assert len(M3(design, 1).ask(1)) == 1
     path.write_text(path.read_text().replace("cload: 1n}", "cload: 2n}"))
-    agent, auto = (kind(Project.load(path).design, 1) for kind in (M3, Auto))
+    design = Project.load(path).design
+    assert M3(design, 1).describe().startswith("new circuit: its equations")
+    agent, auto = M3(design, 1, {"policy": "none"}), Auto(design, 1)
     assert not agent.relying
     assert "new circuit" in agent.describe()
     assert agent.ask(2) == auto.ask(2)

@@ -382,7 +382,7 @@ def sized(path, **overrides):
 
 
 def test_sizing_goes_on_until_the_yield_is_shown(tmp_path):
-    project, found, notes = sized(for_yield(tmp_path))
+    project, found, notes = sized(for_yield(tmp_path), agent="search")
     last = found[-1]
     assert last.met
     assert not any(trial.met for trial in found[:-1])

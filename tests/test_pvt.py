@@ -70,7 +70,8 @@ def test_a_sizing_is_good_only_where_every_corner_was_simulated(tmp_path, strate
 
 def test_each_strategy_simulates_where_it_says(tmp_path):
     path = many_loads(tmp_path)
-    counts = {name: [len(t.results) for t in sized(path, name)[1]] for name in STRATEGIES}
+    counts = {name: [len(t.results) for t in sized(path, name, agent="search")[1]]
+              for name in STRATEGIES}  # fmt: skip
     assert set(counts["brute-force"]) == {12}
     assert counts["progressive-hardest"][0] == 12
     # one corner, or two, until a sizing is good there

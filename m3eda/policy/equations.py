@@ -14,7 +14,7 @@ from m3eda.coarse.netlist import Unsupported
 from m3eda.coarse.transistor import Kind
 from m3eda.design.ranges import FloatArray
 from m3eda.design.types import Design, Value
-from m3eda.errors import SimulatorMissing
+from m3eda.errors import M3edaError
 from m3eda.flow import Project
 from m3eda.plugins import version_of
 from m3eda.policy.response import FAR, Answer, Scale
@@ -146,8 +146,8 @@ class Equations:
 def equations_of(design: Design, seed: int = 1) -> Equations | None:
     """What the equations of a design's decks tell; None where they tell too little of its specs,
     or its decks hold what the coarse model does not know."""
-    project = Project.of(design)
     try:
+        project = Project.of(design)
         simulator = project.simulator()
         version = version_of(simulator, design.simulator.name)
         transistors = SimulatedTransistors(simulator, version)
@@ -156,7 +156,7 @@ def equations_of(design: Design, seed: int = 1) -> Equations | None:
             if not coarse.benches:
                 return None
             found = Equations(coarse, seed, transistors.simulations)
-    except (Unsupported, SimulationFailed, SimulatorMissing):
+    except (M3edaError, SimulationFailed, Unsupported):
         return None
     wanted = [name for name in design.specs if testbenches_of(design, name)]
     known = [name for name in wanted if name in found.measures]
