@@ -16,8 +16,8 @@ EXTRAS ?=
         bench-objectives bench-engine bench-time bench-ngspice bench-proposals bench-technology \
         bench-measures bench-simulators bench-library bench-dataset bench-paper library-targets \
         bench-targets pretrain pretrain-smoke bench-pretrained bench-signoff bench-yields \
-        bench-porting bench-slopes bench-learn bench-learn-again bench-m3 bench-training bench-trust-region \
-        bench-smallest wheel clean
+        bench-porting bench-slopes bench-coarse bench-learn bench-learn-again bench-m3 bench-training \
+        bench-trust-region bench-smallest wheel clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 20
@@ -110,6 +110,9 @@ bench-porting: $(DEVELOPED) simulator  ## simulations in a new technology, by wh
 bench-slopes: $(DEVELOPED)  ## how much of a circuit's slopes those of others foretell
 	$(BIN)/python -m bench.slopes $(ARGS)
 
+bench-coarse: $(DEVELOPED) simulator  ## what a circuit's equations foretell of its measures, beside ngspice
+	$(BIN)/python -m bench.coarse $(ARGS)
+
 bench-learn: $(LEARNING) simulator  ## simulations a target once a circuit has been learnt
 	$(BIN)/python -m bench.learn $(ARGS)
 
@@ -154,6 +157,7 @@ bench-smallest: $(LEARNING) simulator  ## every benchmark once at its smallest s
 	$(BIN)/python -m bench.pretrain --smallest
 	$(BIN)/python -m bench.pretrained --smallest
 	$(BIN)/python -m bench.slopes --smallest
+	$(BIN)/python -m bench.coarse --smallest
 	$(BIN)/python -m bench.signoff --smallest
 	$(BIN)/python -m bench.yields --smallest
 	$(BIN)/python -m bench.porting --smallest

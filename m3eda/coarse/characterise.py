@@ -7,7 +7,7 @@ lengths, its current over gate and drain voltage, its capacitances, its noise.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -19,18 +19,20 @@ from m3eda.importing.devices import Circuit
 from m3eda.simulate.types import Deck, Waveforms
 from m3eda.structure.elements import PMOS, Devices, Element
 
-KEPT = (".include", ".inc", ".lib", ".param", ".model", ".option", ".options", ".opt", ".temp",
-        ".global")  # fmt: skip
+KEPT = (".include", ".inc", ".lib", ".param", ".model", ".option", ".options", ".opt", ".global")
 """What of a deck decides what its transistors are."""
-LENGTHS = 6
+LENGTHS, CROWDED = 8, 1.5
+"""How many lengths, and the power by which the short ones, where most changes, lie closer."""
 GATES, DRAINS = 25, 16
 """Points of the sweeps."""
 LOWEST = (0.1, 0.03)
 """Of gate and drain, in units of the supply."""
 BULK = 1.0 / 3.0
 """How far the bulk is behind the source, in units of the supply, in one of two sweeps."""
-SQUARES = 20.0
-"""Least ratio of width to length."""
+SCALED = frozenset({"ad", "as", "pd", "ps"})
+"""Of a card, what goes with the width."""
+ALIKE = frozenset({"m", "mult", "nf", "ng", "mf"})
+"""What counts transistors that are alike."""
 BIAS, QUIET = 0.6, 0.35
 """Of the gate, in units of the supply, where capacitances are found, and where noise; of the drain
 the first."""
@@ -38,14 +40,16 @@ FREQUENCY = 1e5
 """Where capacitances are found, Hz."""
 NOISE = (1.0, 1e3)
 """Hz."""
+GUESS = Numbers(*map(np.array, (0.4, 1.3, 0.4, 0.0, 1.0, -1.2, 2.3, 0.5, -4.0, 1.4, -4.6, -1.0)))
+SPREAD = Numbers(*map(np.array, (0.3, 0.1, 0.2, 3.0, 2.0, 1.0, 2.0, 1.0, 2.0, 0.5, 1.0, 1.5)))
+LOWEST_OF = Numbers(*map(np.array, (-0.5, 1.0, -0.2, -40.0, -2.0, -6.0, -3.0, -4.0, -9.0, 0.0, -7.0,
+                                    -5.0)))  # fmt: skip
+HIGHEST_OF = Numbers(*map(np.array, (1.5, 2.0, 1.5, 5.0, 5.0, 2.0, 9.0, 4.0, -0.5, 2.5, -2.0, 3.0)))
+"""Of `Numbers`, as they are fitted: what is expected, by how much that may be wrong, and bounds."""
 FIRST = 9
 """Of `Numbers`, those that are fitted before all are."""
 FAINT = 1e-8
 """Currents below this are not looked at, A for each um of width."""
-GUESS = np.array([0.4, 1.3, 0.4, 0.0, 0.0, np.log(0.3), np.log(10.0), 0.5, np.log(0.02),
-                  np.log(4.0), np.log(0.01), -1.0])  # fmt: skip
-SPREAD = np.array([0.3, 0.3, 0.3, 3.0, 3.0, 3.0, 2.0, 2.0, 2.0, 0.5, 1.0, 2.0])
-"""Of `Numbers`: what is expected before, and by how much it may be wrong."""
 CURRENTS, CONDUCTANCES = 0.03, 0.15
 """Standard deviations of the logarithms of currents and output conductances, in the fit."""
 
@@ -60,6 +64,8 @@ class Wanted:
     shortest: float
     longest: float
     """Lengths that a design can give it, m."""
+    narrowest: float
+    widest: float
     unit: float
     """What 1 stands for in the card, m."""
 
@@ -67,39 +73,45 @@ class Wanted:
     def lengths(self) -> FloatArray:
         if self.longest < 1.01 * self.shortest:
             return np.array([self.shortest])
-        return np.geomspace(self.shortest, self.longest, LENGTHS)
+        shares = np.linspace(0.0, 1.0, LENGTHS) ** CROWDED
+        return np.asarray(self.shortest * (self.longest / self.shortest) ** shares)
 
     @property
     def width(self) -> float:
-        return SQUARES * self.shortest
+        return float(f"{(self.narrowest * self.widest) ** 0.5:.4g}")
+
+    def joined(self, other: Wanted) -> Wanted:
+        """The same model at the lengths of both."""
+        return replace(self, shortest=min(self.shortest, other.shortest),
+                       longest=max(self.longest, other.longest),
+                       narrowest=min(self.narrowest, other.narrowest),
+                       widest=max(self.widest, other.widest))  # fmt: skip
 
     def card(self, name: str, nets: Sequence[str], length: float) -> str:
         """A transistor of unit width and `length`."""
         written = self.example.written
         assert written is not None
-        own = {key: word.text for key, word in written.assigned.items()}
+        share = self.width / self.example.sizes["w"]
+        own = {key: f"{word.value * (share if key in SCALED else 1.0):.6g}"
+               for key, word in written.assigned.items()
+               if word.value is not None and key not in ALIKE}  # fmt: skip
         own |= {"w": f"{self.width / self.unit:.6g}", "l": f"{length / self.unit:.6g}"}
-        own.pop("m", None)
         letter, model = written.head[0], written.words[-1].text
         sizes = " ".join(f"{key}={text}" for key, text in own.items())
         return f"{letter}{name} {' '.join(nets)} {model} {sizes}"
 
 
-def wanted_of(netlist: Netlist, circuit: Circuit, devices: Devices, fills: FloatArray,
-              ) -> list[Wanted]:  # fmt: skip
+def wanted_of(netlist: Netlist, devices: Devices, fills: FloatArray) -> list[Wanted]:
     """The models of a deck and the lengths that they have in `fills`, shape (n, holes)."""
     examples = {each.name: each for each in devices.elements() if each.is_transistor}
     found: dict[str, Wanted] = {}
     for each in netlist.transistors:
-        length, example = each.length.of(fills), examples[each.name]
-        assert example.written is not None
-        text = example.written.assigned["l"]
-        low, high = float(length.min()), float(length.max())
-        unit = example.sizes["l"] / text.value if text.value else 1.0
-        known = found.get(each.model)
-        if known:
-            low, high = min(low, known.shortest), max(high, known.longest)
-        found[each.model] = Wanted(each.model, each.kind, example, low, high, unit)
+        length, width, example = each.length.of(fills), each.width.of(fills), examples[each.name]
+        if min(length.min(), width.min()) <= 0.0:
+            raise Unsupported(f"{each.name} has no size")
+        own = Wanted(each.model, each.kind, example, float(length.min()), float(length.max()),
+                     float(width.min()), float(width.max()), devices.metre(example))  # fmt: skip
+        found[each.model] = own.joined(found.get(each.model, own))
     return list(found.values())
 
 
@@ -175,13 +187,14 @@ def _deck(text: str, lines: Sequence[str], saved: Sequence[str]) -> Deck:
     return Deck("\n".join([text, *lines, ".end", ""]), "devices", "nominal", tuple(saved))
 
 
-def models_of(circuit: Circuit) -> tuple[str, list[Path]]:
-    """What of a deck decides what its transistors are, a title first, and the files it names."""
+def models_of(circuit: Circuit, celsius: float) -> tuple[str, list[Path]]:
+    """What of a deck decides what its transistors are at a temperature, a title first, and the
+    files it names."""
     cards = [card for file in circuit.files for card in file.cards
              if card.head in KEPT and not card.scope]  # fmt: skip
     kept = [card.text for card in cards]
     kept += [each.card.text for each in circuit.libraries if each.card not in cards]
-    text = "\n".join(["* transistors", *dict.fromkeys(kept)])
+    text = "\n".join(["* transistors", *dict.fromkeys(kept), f".temp {celsius:g}"])
     return text, [each.path for each in circuit.libraries]
 
 
@@ -189,12 +202,12 @@ def _fitted(each: Wanted, place: int, swept: Mapping[str, np.ndarray],
             noisy: Mapping[str, np.ndarray], supply: float, kelvin: float) -> Kind:  # fmt: skip
     gates, drains = _grids(supply)
     sign = -1.0 if each.kind == PMOS else 1.0
-    lengths, rows, guess = each.lengths, [], None
-    for k in range(len(lengths)):
+    lengths, rows = each.lengths, list[FloatArray]()
+    for k in reversed(range(len(lengths))):  # long ones are simpler, and lead on to the short ones
         both = [sign * _pick(swept, f"dc i(vi{place}_{bulk}_{k})").real for bulk in (0, 1)]
         seen = np.array(both).reshape(2, GATES, DRAINS)
-        guess = _fit(seen, gates, drains, supply, kelvin, each.width, guess)
-        rows.append(guess)
+        guess = rows[0] if rows else None
+        rows.insert(0, _fit(seen, gates, drains, supply, kelvin, each.width, guess))
     omega = 2.0 * np.pi * FREQUENCY
 
     def farads(current: str) -> float:
@@ -232,8 +245,8 @@ def _fit(seen: FloatArray, gates: FloatArray, drains: FloatArray, supply: float,
     rising = there[..., 1:] & there[..., :-1] & (slopes > 0.0)
     logs = np.log(np.where(there, seen, 1.0))
     log_slopes = np.log(np.where(rising, slopes, 1.0))
-    start = GUESS.copy()
-    start[Numbers._fields.index("current")] = np.log(seen.max() / 300.0)
+    start = np.array(GUESS._replace(current=np.log(seen.max() / 300.0)))
+    low, high, spread = np.array(LOWEST_OF), np.array(HIGHEST_OF), np.array(SPREAD)
     found = start if guess is None else guess.copy()
 
     def misses(moved: FloatArray) -> FloatArray:
@@ -244,10 +257,12 @@ def _fit(seen: FloatArray, gates: FloatArray, drains: FloatArray, supply: float,
         return np.asarray(np.nan_to_num(np.concatenate([
             (np.log(through) - logs)[there] / CURRENTS,
             (np.log(own) - log_slopes)[rising] / CONDUCTANCES,
-            (x - start) / SPREAD,
+            (x - start) / spread,
         ]), nan=1e3, posinf=1e3, neginf=-1e3))  # fmt: skip
 
     for count in (FIRST, len(start)):
-        better = least_squares(misses, found[:count], loss="soft_l1", max_nfev=60)
+        begin = np.clip(found[:count], low[:count] + 1e-3, high[:count] - 1e-3)
+        better = least_squares(misses, begin, bounds=(low[:count], high[:count]), loss="soft_l1",
+                               max_nfev=60)  # fmt: skip
         found = np.concatenate([better.x, found[count:]])
     return np.asarray(found)

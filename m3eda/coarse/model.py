@@ -15,7 +15,7 @@ from typing import Protocol
 import numpy as np
 
 from m3eda.coarse import characterise
-from m3eda.coarse.netlist import Netlist, Unsupported, netlist_of
+from m3eda.coarse.netlist import TEMPERATURE, Netlist, Unsupported, netlist_of
 from m3eda.coarse.transistor import Kind
 from m3eda.coarse.waves import simulated
 from m3eda.design.functions import FunctionTable
@@ -28,13 +28,17 @@ from m3eda.importing.devices import Circuit, circuit_of
 from m3eda.simulate.measurer import Measured, Measurer
 from m3eda.simulate.render import Renderer
 from m3eda.simulate.signals import VectorMissing
-from m3eda.simulate.types import Deck, Skeleton
+from m3eda.simulate.trial import CornerResult
+from m3eda.simulate.types import Deck, Skeleton, Waveforms
 from m3eda.structure.elements import Devices
 
 ENOUGH = 50
 """Operating points from which on others begin with the nearest of them."""
+ROOM = 27.0
+"""Degrees Celsius where a design names none."""
 SAMPLED = 64
-"""Sizings by whose decks the lengths of transistors are known."""
+"""Sizings by whose decks, beside the two in which all is least or most, the lengths of transistors
+are known."""
 
 
 class Solved:
@@ -88,6 +92,18 @@ class Bench:
         return any(each.kind == "tran" for each in self.netlist.analyses)
 
 
+@dataclass(frozen=True)
+class _Read:
+    """A testbench, and what it takes to know its transistors."""
+
+    bench: Bench
+    wanted: Sequence[characterise.Wanted]
+    circuit: Circuit
+    supply: float
+    """V."""
+    celsius: set[float]
+
+
 class Coarse:
     """What the equations of a design's decks give for its sizings."""
 
@@ -97,22 +113,34 @@ class Coarse:
         self._measurer = Measurer(design, functions)
         self._renderer = Renderer(design, self._measurer.wanted)
         rng = np.random.default_rng(0)
-        points = self.space.snap(rng.random((SAMPLED, self.space.dimension)))
+        inside = rng.random((SAMPLED, self.space.dimension))
+        points = self.space.snap(
+            np.vstack([inside, np.zeros_like(inside[:1]), np.ones_like(inside[:1])])
+        )
         self._sizings = [complete(design, self.space.sizing(point)) for point in points]
         self.benches: list[Bench] = []
         self.unsupported: dict[str, str] = {}
         """Testbench -> why it is left out."""
         self.kinds: dict[str, Kind] = {}
         """Model -> what its transistors do."""
-        self._transistors = transistors
+        self._unknown: dict[str, str] = {}
+        """Model -> why that is not known."""
+        read = []
         for testbench in design.testbenches.values():
             for at in testbench.at_points():
                 try:
-                    self._add(at)
+                    read.append(self._read(at))
                 except (Unsupported, DesignError) as error:
                     self.unsupported[at.name] = str(error)
+        self._characterise(read, transistors)
+        for each in read:
+            unknown = [w.model for w in each.wanted if w.model not in self.kinds]
+            if unknown:
+                self.unsupported[each.bench.testbench.name] = self._unknown[unknown[0]]
+            else:
+                self.benches.append(each.bench)
 
-    def _add(self, testbench: Testbench) -> None:
+    def _read(self, testbench: Testbench) -> _Read:
         deck = self._deck(testbench, self._sizings[0])
         if deck.skeleton is None:
             raise Unsupported("its deck depends on sizes by more than numbers")
@@ -126,13 +154,37 @@ class Coarse:
         decks = [each for each in decks if each.skeleton == deck.skeleton]
         fills = _fills(decks)
         circuit = read(deck.text)
-        new = characterise.wanted_of(netlist, circuit, Devices(circuit, technology), fills)
-        new = [each for each in new if each.model not in self.kinds]
-        if new:
-            celsius = float(self.design.conditions.get("temp", 27.0))
-            supply = _supply(netlist, fills)
-            self.kinds |= self._transistors(new, circuit, supply, celsius)
-        self.benches.append(Bench(testbench.label, testbench, deck.skeleton, netlist))
+        wanted = characterise.wanted_of(netlist, Devices(circuit, technology), fills)
+        bench = Bench(testbench.label, testbench, deck.skeleton, netlist)
+        return _Read(bench, wanted, circuit, _supply(netlist, fills), _celsius(netlist, fills))
+
+    def _characterise(self, read: Sequence[_Read], transistors: Transistors) -> None:
+        """Learn what the transistors of every deck do, at the temperatures that they have."""
+        every: dict[str, characterise.Wanted] = {}
+        circuits: dict[str, Circuit] = {}
+        for each in read:
+            for own in each.wanted:
+                every[own.model] = own.joined(every.get(own.model, own))
+                circuits.setdefault(own.model, each.circuit)
+        if not every:
+            return
+        degrees = sorted({own for each in read if each.wanted for own in each.celsius})
+        usual = float(self.design.conditions.get("temp", ROOM))
+        first = min(degrees, key=lambda own: abs(own - usual))
+        supply = max(each.supply for each in read)
+        if not supply:
+            self._unknown = dict.fromkeys(every, "it has no supply")
+            return
+        for circuit in {id(own): own for own in circuits.values()}.values():
+            wanted = [own for name, own in every.items() if circuits[name] is circuit]
+            try:
+                kinds = dict(transistors(wanted, circuit, supply, first))
+                for other in {degrees[0], degrees[-1]} - {first}:
+                    beside = transistors(wanted, circuit, supply, other)
+                    kinds = {name: kind.beside(beside[name]) for name, kind in kinds.items()}
+                self.kinds |= kinds
+            except Unsupported as error:
+                self._unknown |= {own.model: str(error) for own in wanted}
 
     def _deck(self, testbench: Testbench, sizing: Sizing) -> Deck:
         return self._renderer.deck(testbench, self.design.nominal, sizing)
@@ -157,34 +209,48 @@ class Coarse:
         sizings = [complete(self.design, self.space.sizing(point)) for point in points]
         taken = [Measured() for _ in sizings]
         needed = {each for name in names for each in testbenches_of(self.design, name)}
+        sweeps: list[dict[str, dict[float, CornerResult]]] = [{} for _ in sizings]
         for bench in self.benches:
-            if bench.testbench.name in needed:
-                self._simulate(bench, sizings, points, kinds or self.kinds, taken)
-        for sizing, each in zip(sizings, taken, strict=True):
-            self._measurer.derive(self.design.nominal, sizing, each)
+            name, at = bench.testbench.name, bench.testbench.point
+            if name in needed:
+                found = self._simulate(bench, sizings, points, kinds or self.kinds)
+                for own, swept, each in zip(taken, sweeps, found, strict=True):
+                    if not at:
+                        own.measures |= each
+                    for condition, value in at.items():
+                        parts = swept.setdefault(f"{name} {condition}", {})
+                        parts[value] = CornerResult(each, {})
+        for sizing, own, swept in zip(sizings, taken, sweeps, strict=True):
+            for key, parts in swept.items():
+                own.add_points(key.split()[1], parts, self.design)
+            with np.errstate(all="ignore"):
+                self._measurer.derive(self.design.nominal, sizing, own)
         return [each.measures for each in taken]
 
     def _simulate(self, bench: Bench, sizings: Sequence[Sizing], points: FloatArray,
-                  kinds: Mapping[str, Kind], taken: list[Measured]) -> None:  # fmt: skip
+                  kinds: Mapping[str, Kind]) -> list[dict[str, float]]:  # fmt: skip
+        """Measures of a testbench, nan where there are none."""
         decks = [self._deck(bench.testbench, each) for each in sizings]
         rows = [k for k, deck in enumerate(decks) if deck.skeleton == bench.skeleton]
+        found = [dict.fromkeys(self._measurer.names(bench.testbench.name), math.nan) for _ in decks]
         if not rows:
-            return
+            return found
         first = decks[rows[0]]
         with np.errstate(all="ignore"):
             near = bench.solved.near(points[rows])
             waves, x = simulated(bench.netlist, _fills([decks[k] for k in rows]), kinds,
                                  first.vectors, first.device_values, near)  # fmt: skip
             bench.solved.add(points[rows], x)
-        names = self._measurer.names(bench.testbench.name)
-        for k, own in zip(rows, waves, strict=True):
-            found: dict[str, float] = dict.fromkeys(names, math.nan)
-            if own is not None:
-                try:
-                    found, _ = self._measurer.measure(bench.testbench.name, decks[k].values, own)
-                except VectorMissing as error:
-                    found |= error.measured[0]
-            taken[k].measures |= found
+            for k, own in zip(rows, waves, strict=True):
+                if own is not None:
+                    found[k] |= self._measured(bench.testbench.name, decks[k], own)
+        return found
+
+    def _measured(self, name: str, deck: Deck, waves: Waveforms) -> dict[str, float]:
+        try:
+            return self._measurer.measure(name, deck.values, waves)[0]
+        except VectorMissing as error:
+            return error.measured[0]
 
 
 def _fills(decks: Sequence[Deck]) -> FloatArray:
@@ -192,12 +258,23 @@ def _fills(decks: Sequence[Deck]) -> FloatArray:
 
 
 def _supply(netlist: Netlist, fills: FloatArray) -> float:
-    """The largest voltage of a source, V."""
-    levels = [abs(float(each.value.of(fills).mean())) for each in netlist.branches
-              if each.kind == "v"]  # fmt: skip
-    found = max(levels, default=0.0)
-    if not found:
-        raise Unsupported("it has no supply")
+    """The largest voltage of a source, V; 0 where there is none."""
+    levels = [0.0]
+    for each in netlist.branches:
+        if each.kind == "v":
+            places = {"pulse": slice(0, 2), "exp": slice(0, 2), "sin": slice(0, 1),
+                      "pwl": slice(1, None, 2)}  # fmt: skip
+            numbers = [each.value, *each.times[places.get(each.shape, slice(0, 0))]]
+            levels += [abs(float(number.of(fills).mean())) for number in numbers]
+    return max(levels)
+
+
+def _celsius(netlist: Netlist, fills: FloatArray) -> set[float]:
+    """The temperatures of a deck, of a sweep its ends, in degrees Celsius."""
+    found = {netlist.temperature}
+    for each in netlist.analyses:
+        if each.kind == "dc" and each.source == TEMPERATURE:
+            found |= {float(number.of(fills[:1])[0]) for number in each.numbers[:2]}
     return found
 
 

@@ -18,6 +18,12 @@ from m3eda.structure.elements import GROUND, Devices, Element
 
 Array = np.ndarray
 ANALYSES = (".op", ".ac", ".dc", ".noise", ".sp", ".tran")
+UNREAD = frozenset({".ic", ".nodeset", ".if", ".func", ".step", ".data"})
+"""Cards that change what a deck means."""
+PASSIVE = frozenset({"r", "c", "l", "value", "m", "ac", "noisy", "ic", "tc1", "tc2"})
+"""Keys of resistors, capacitors and inductors that are read, or do not matter."""
+TEMPERATURE = "temp"
+"""What is swept where it is no source."""
 _SEPARATORS = re.compile(r"[(),\s]+")
 
 
@@ -63,6 +69,8 @@ class Branch:
     """Its number, where it is a port."""
     impedance: Quantity | None = None
     """Of a port, in series with it, Ohm."""
+    drift: tuple[float, float] = (0.0, 0.0)
+    """Of a resistor, what its share of change is by the degrees above 27, and by their square."""
 
 
 @dataclass(frozen=True)
@@ -108,7 +116,7 @@ class Netlist:
     analyses: list[Analysis] = field(default_factory=list)
     size: int = 0
     """How many unknowns there are: voltages of nets, and currents."""
-    temperature: Quantity = Quantity(27.0)
+    temperature: float = 27.0
     """Degrees Celsius."""
 
     def place(self, net: str) -> int:
@@ -135,16 +143,26 @@ def netlist_of(
     marks = [1.0 + (k + 1) / 7919.0 for k in range(holes)], [
         1.0 + ((k * 3571 + 1234) % 7907 + 1) / 7919.0 for k in range(holes)
     ]  # fmt: skip
-    first, second = (
-        _Built(read(skeleton([repr(mark) for mark in each])), technology) for each in marks
-    )
-    return _joined(first, second, *(np.array(each) for each in marks))
+    try:
+        first, second = (
+            _Built(read(skeleton([repr(mark) for mark in each])), technology) for each in marks
+        )
+        return _joined(first, second, *(np.array(each) for each in marks))
+    except (IndexError, KeyError, ValueError, TypeError) as error:  # cards that are cut short
+        raise Unsupported("it has a card that is not read") from error
 
 
 class _Built:
     """A deck's elements with plain numbers."""
 
     def __init__(self, circuit: Circuit, technology: Technology | None) -> None:
+        for card in circuit.cards:
+            if card.head in UNREAD:
+                raise Unsupported(f"{card.head} is not read")
+        for device in circuit.all_devices:
+            calls = device.letter == "x" and device.model.lower() in circuit.subcircuits
+            if calls and "m" in device.card.assigned:
+                raise Unsupported(f"{device.name} stands for several subcircuits")
         self.elements = list(Devices(circuit, technology).elements())
         self.cards = [
             card for card in circuit.cards if card.head.startswith(".") and not card.scope
@@ -170,12 +188,20 @@ def _joined(one: _Built, other: _Built, first: FloatArray, second: FloatArray) -
         _add(found, each, twin, values, places)
     for card, twin_card in zip(one.cards, other.cards, strict=True):
         if card.head == ".temp":
-            found.temperature = values.words(card.words[1], twin_card.words[1])
+            found.temperature = _constant(values.words(card.words[1], twin_card.words[1]))
         elif card.head in ANALYSES:
-            found.analyses.append(_analysis(card, twin_card, values))
-        elif card.head in (".ic", ".nodeset"):
-            raise Unsupported(f"{card.head} is not read")
+            analysis = _analysis(card, twin_card, values)
+            sources = {each.name for each in found.branches if each.kind in "vi"}
+            if analysis.source and analysis.source not in sources | {TEMPERATURE}:
+                raise Unsupported(f"{analysis.source} is no source that is swept")
+            found.analyses.append(analysis)
     return found
+
+
+def _constant(quantity: Quantity) -> float:
+    if quantity.hole >= 0:
+        raise Unsupported("the temperature depends on sizes")
+    return quantity.factor
 
 
 class _Values:
@@ -214,14 +240,15 @@ def _add(found: Netlist, each: Element, twin: Element, values: _Values,
         if len(nets) != 4:
             raise Unsupported(f"{name} has no four nets")
         d, g, s, b = nets
-        sizes = [values.of(each.sizes[key], twin.sizes[key], name) for key in ("w", "l", "m")]
+        sizes = [values.of(each.sizes[key], twin.sizes[key], name) for key in ("w", "l")]
+        sizes.append(values.of(_count(each), _count(twin), name))
         found.transistors.append(Transistor(name, each.kind, each.model, (d, g, s, b), *sizes))
         return
     ends = (found.place(each.nets[0]), found.place(each.nets[1]))
     place = places.get(name, -1)
     if each.kind in "rcl":
-        value = values.of(each.sizes["value"], twin.sizes["value"], name)
-        found.branches.append(Branch(each.kind, name, ends, value, place))
+        value = _passive(each, twin, values)
+        found.branches.append(Branch(each.kind, name, ends, value, place, drift=_drift(each)))
     elif each.kind in "vi":
         given = _levels(each, twin, values)
         found.branches.append(Branch(each.kind, name, ends, place=place, **given))
@@ -241,6 +268,41 @@ def _add(found: Netlist, each: Element, twin: Element, values: _Values,
         found.branches.append(Branch(each.kind, name, ends, gain, place, control))
     else:
         raise Unsupported(f"{name} is no device that the coarse model knows")
+
+
+def _passive(each: Element, twin: Element, values: _Values) -> Quantity:
+    """Of a resistor, capacitor or inductor, of all that `m` says are in parallel."""
+    assert each.written is not None
+    assert twin.written is not None
+    words, assigned = each.written.words[3:], each.written.assigned
+    named = {each.kind, "value"} & assigned.keys()
+    if len(words) > (0 if named else 1) or set(assigned) - PASSIVE:
+        raise Unsupported(f"{each.name} is more than a plain value")
+    found = values.of(each.sizes["value"], twin.sizes["value"], each.name)
+    if "m" not in assigned:
+        return found
+    count = values.words(assigned["m"], twin.written.assigned["m"])
+    if count.hole >= 0 or not count.factor:
+        raise Unsupported(f"how many {each.name} stands for is no plain number")
+    share = count.factor if each.kind == "c" else 1.0 / count.factor
+    return Quantity(found.factor * share, found.hole)
+
+
+def _drift(each: Element) -> tuple[float, float]:
+    assert each.written is not None
+    assigned = each.written.assigned
+    if each.kind != "r" and {"tc1", "tc2"} & assigned.keys():
+        raise Unsupported(f"{each.name} goes with the temperature")
+    first, second = (_number(assigned[key]) if key in assigned else 0.0 for key in ("tc1", "tc2"))
+    if not np.isfinite([first, second]).all():
+        raise Unsupported(f"{each.name} has no plain temperature coefficient")
+    return first, second
+
+
+def _count(each: Element) -> float:
+    """Transistors in parallel; fingers share the width that is written."""
+    assert each.written is not None
+    return each.sizes["m"] if {"m", "mult"} & each.written.assigned.keys() else 1.0
 
 
 SHAPES = ("pulse", "pwl", "sin", "exp")

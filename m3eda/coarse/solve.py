@@ -9,12 +9,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from m3eda.coarse.netlist import Branch, Netlist
-from m3eda.coarse.transistor import Kind, Numbers, Point, point
+from m3eda.coarse.netlist import TEMPERATURE, Branch, Netlist
+from m3eda.coarse.transistor import KELVIN, Kind, Numbers, Point, point
 from m3eda.design.ranges import FloatArray
 from m3eda.structure.elements import PMOS
 
 BOLTZMANN = 1.380649e-23
+ROOM = KELVIN + 27.0
+"""Where resistors have their values, K."""
 GMIN = 1e-16
 """Of every net to ground, S."""
 STEP = 0.5
@@ -52,11 +54,14 @@ class Batch:
     kinds: Mapping[str, Kind]
     """Model -> what its transistors do."""
     overrides: Mapping[str, FloatArray] = field(default_factory=dict)
-    """Voltage or current source -> its DC value, shape (n,), where it is swept."""
+    """Voltage or current source -> its DC value, shape (n,), where it is swept; the temperature in
+    degrees Celsius, one for all."""
 
     def __post_init__(self) -> None:
         net, n = self.netlist, len(self.fills)
         self.count = n
+        swept = self.overrides.get(TEMPERATURE)
+        self.kelvin = KELVIN + (net.temperature if swept is None else float(swept[0]))
         size = net.size
         self.conductance = np.zeros((n, size + 1, size + 1))
         """What is linear; the last row and column are ground's."""
@@ -74,6 +79,9 @@ class Batch:
     def _stamp(self, each: Branch) -> None:
         (a, b), value = each.ends, each.value.of(self.fills)
         g, c = self.conductance, self.storage
+        if each.kind == "r":
+            warmer = self.kelvin - ROOM
+            value = value * (1.0 + each.drift[0] * warmer + each.drift[1] * warmer**2)
         if each.kind in "rc":
             with np.errstate(divide="ignore"):
                 amount = 1.0 / np.where(value == 0.0, 1e-3, value) if each.kind == "r" else value
@@ -123,10 +131,11 @@ class Batch:
         columns = Numbers(*(np.empty(shape) for _ in Numbers._fields))
         self.width, self.length = np.empty(shape), np.empty(shape)
         self.gate, self.overlap, self.junction, self.flicker = (np.empty(shape) for _ in range(4))
-        self.kelvin = 300.15
+        known: dict[str, Kind] = {}
         for k, each in enumerate(given):
-            kind = self.kinds[each.model]
-            self.kelvin = kind.kelvin
+            if each.model not in known:
+                known[each.model] = self.kinds[each.model].heated(self.kelvin)
+            kind = known[each.model]
             length = each.length.of(self.fills)
             width = each.width.of(self.fills) * each.count.of(self.fills)
             self.width[:, k], self.length[:, k] = width, length

@@ -167,7 +167,7 @@ class _Steps:
     def _matrices(self, x: FloatArray, length: FloatArray, rows: IntArray) -> _Matrices:
         """Those of the step before, where they still do; `length` not 0."""
         old = self._old
-        if old is None or not np.allclose(old.length, length, rtol=SAME):
+        if old is None or not np.allclose(old.length, length, rtol=SAME, atol=0.0):
             conductance, storage, _ = self._batch.small_signal(x, rows)
             whole = storage / length[:, None, None] + WEIGHT * conductance
             old = self._old = _Matrices(length, storage, _inverted(whole))

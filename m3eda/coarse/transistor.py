@@ -8,7 +8,7 @@ vertical field, velocity saturation, the drain's effect on the threshold, and an
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
 import numpy as np
@@ -86,6 +86,30 @@ class Kind:
     """Of the gate's noise: V^2 m^2 at 1 Hz, for W L = 1 m^2."""
     kelvin: float
     """Temperature, K."""
+    kelvins: FloatArray = field(default_factory=lambda: np.empty(0))
+    """Other temperatures, K, ascending, shape (t,)."""
+    drifts: FloatArray = field(default_factory=lambda: np.empty(0))
+    """What the numbers change by until there, shape (t, k, 9)."""
+
+    def beside(self, other: Kind) -> Kind:
+        """The same that knows what it is at the temperature of `other` too."""
+        places = np.append(self.kelvins, other.kelvin)
+        drifts = [*self.drifts, other.numbers - self.numbers]
+        order = np.argsort(places)
+        return replace(self, kelvins=places[order], drifts=np.array(drifts)[order])
+
+    def heated(self, kelvin: float) -> Kind:
+        """What it is at `kelvin`, between and beyond the temperatures known in straight lines."""
+        if not len(self.kelvins) or kelvin == self.kelvin:
+            return replace(self, kelvin=kelvin)
+        places = np.append(self.kelvins, self.kelvin)
+        order = np.argsort(places)
+        drifts = np.array([*self.drifts, np.zeros_like(self.numbers)])[order]
+        places = places[order]
+        k = int(np.clip(np.searchsorted(places, kelvin), 1, len(places) - 1))
+        share = (kelvin - places[k - 1]) / (places[k] - places[k - 1])
+        drift = drifts[k - 1] + share * (drifts[k] - drifts[k - 1])
+        return replace(self, kelvin=kelvin, numbers=self.numbers + drift)
 
     def at(self, width: FloatArray, length: FloatArray) -> Numbers:
         """The numbers of transistors of `width` and `length` in m, arrays of one shape."""

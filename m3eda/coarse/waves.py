@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 import numpy as np
 
 from m3eda.coarse.netlist import Analysis, Branch, Netlist
-from m3eda.coarse.solve import Batch
+from m3eda.coarse.solve import Batch, BoolArray
 from m3eda.coarse.transient import grid, transient
 from m3eda.coarse.transistor import Kind, Point
 from m3eda.design.ranges import FloatArray
@@ -33,6 +33,10 @@ def simulated(
     points, shape (n, k), nan where there is none. `near` are those of sizings like these."""
     batch = Batch(netlist, fills, kinds)
     x, good = batch.operating_point(near)
+    x[~good] = np.nan
+    swept = [each for each in netlist.analyses if each.kind == "dc"]
+    if len(swept) == len(netlist.analyses):
+        good = np.ones(len(fills), dtype=bool)  # nothing needs the point itself
     found: Found = [[] for _ in range(len(fills))]
     conductance, storage, at = batch.small_signal(x)
     _operating(batch, x, at, vectors, device_values, found)
@@ -42,11 +46,11 @@ def simulated(
         elif each.kind == "noise":
             _noise(batch, each, conductance, storage, at, found)
         elif each.kind == "dc":
-            _sweep(netlist, fills, kinds, each, vectors, found)
+            good = good & _sweep(netlist, fills, kinds, each, vectors, found)
         elif each.kind == "tran":
-            _transient(batch, each, np.where(good[:, None], x, np.nan), vectors, found)
+            _transient(batch, each, x, vectors, found)
     waves = [Waveforms(tuple(each)) if ok else None for each, ok in zip(found, good, strict=True)]
-    return waves, np.where(good[:, None], x, np.nan)
+    return waves, x
 
 
 def _places(netlist: Netlist, vectors: Sequence[str]) -> Iterator[tuple[str, int, int]]:
@@ -245,13 +249,15 @@ def _noise(batch: Batch, each: Analysis, conductance: FloatArray, storage: Float
 
 
 def _sweep(netlist: Netlist, fills: FloatArray, kinds: Mapping[str, Kind], each: Analysis,
-           vectors: Sequence[str], found: Found) -> None:  # fmt: skip
-    """Adds DC sweeps; from the first value on that has no operating point, the last one."""
+           vectors: Sequence[str], found: Found) -> BoolArray:  # fmt: skip
+    """Adds DC sweeps; from the first value on that has no operating point, the last one. Gives
+    which have one at the first."""
     first, last, step = (number.of(fills) for number in each.numbers)
     count = int(np.max(np.floor((last - first) / step + 1e-6))) + 1
     levels = first[:, None] + step[:, None] * np.arange(count)
     solutions = np.full((len(fills), count, netlist.size + 1), np.nan)
     x, alive = Batch(netlist, fills, kinds, {each.source: levels[:, 0]}).operating_point()
+    begun = alive
     for k in range(count):
         if k:
             batch = Batch(netlist, fills, kinds, {each.source: levels[:, k]})
@@ -265,6 +271,7 @@ def _sweep(netlist: Netlist, fills: FloatArray, kinds: Mapping[str, Kind], each:
         for name, one, other in places:
             columns[name] = (solutions[n, :, one] - solutions[n, :, other])[:kept]
         own.append(types.Analysis("dc", columns, scale))
+    return begun
 
 
 def _transient(batch: Batch, each: Analysis, x: FloatArray, vectors: Sequence[str],

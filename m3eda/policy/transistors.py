@@ -22,7 +22,7 @@ from m3eda.simulate.cache_place import TABLES, cache_folder, parse_size
 from m3eda.simulate.files import content_hash, included_files
 from m3eda.simulate.types import Deck, Simulator, Waveforms
 
-FORMAT = 2
+FORMAT = 4
 TIMEOUT = 120.0
 
 
@@ -38,12 +38,12 @@ class SimulatedTransistors:
         self, wanted: Sequence[Wanted], circuit: Circuit, supply: float, celsius: float
     ) -> Mapping[str, Kind]:
         """Model -> what its transistors do. Raises SimulationFailed, Unsupported."""
-        text, files = models_of(circuit)
+        text, files = models_of(circuit, celsius)
         decks = decks_of(wanted, text, supply)
         self.simulations += len(decks)
         place = self._place(decks, files, celsius)
         found = _read(place)
-        if found is None:
+        if found is None or found.keys() != {each.model for each in wanted}:
             found = kinds_of(wanted, self._simulated(decks), supply, celsius)
             _keep(place, found)
         return found

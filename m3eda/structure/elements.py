@@ -97,6 +97,13 @@ class Devices:
                 pins = tuple(zip(inside, outside, strict=False))
                 yield Instance(device.model.lower(), around, pins)
 
+    def metre(self, element: Element) -> float:
+        """What 1 stands for in the lengths on a transistor's card, m."""
+        if self._unit is not None or element.written is None:
+            return self._unit or 1.0
+        device = device_of(element.written, self._circuit.subcircuits)
+        return metres(self._circuit, device, element.written.assigned["l"])
+
     def _is_call(self, device: Device) -> bool:
         return device.letter == "x" and device.model.lower() in self._circuit.subcircuits
 
