@@ -58,10 +58,11 @@ def knowledge_of(design: Design, policy: str = OWN) -> Knowledge | None:
         raise _wrong(f"there is no {path}", "`m3eda learn` writes one")
     found = match(design)
     there = placed(found, design) if found else None
-    if found is not None and there is not None:
-        networks, same = there
-        return Knowledge(networks, found.words(design, same), found.others)
-    return _solved(design)
+    solved = _solved(design) if found is None or there is None or not found.whole(design) else None
+    if solved is not None or found is None or there is None:
+        return solved
+    networks, same = there
+    return Knowledge(networks, found.words(design, same), found.others)
 
 
 def _solved(design: Design) -> Knowledge | None:

@@ -64,6 +64,12 @@ class Match:
         """How much of the design networks know."""
         return len(self.measures) + len(self.parameters)
 
+    def whole(self, design: Design) -> bool:
+        """True where networks know every measure with a spec and every free parameter of `design`,
+        and all devices of their circuit are there."""
+        part = self.laid is not None and (self.laid.bare or self.laid.mirrored)
+        return self.share == len(design.specs) + len(design.free) and not part
+
     @cached_property
     def pretrained(self) -> Pretrained:
         """Raises StorageError where the file is damaged or not the one that was indexed."""
