@@ -111,6 +111,12 @@ def sized(here: Command, site: Site) -> Command:
     return command
 
 
+@pytest.fixture
+def networks_alone(monkeypatch) -> None:
+    """Nothing is solved: what networks know of a design is all that is known."""
+    monkeypatch.setattr("m3eda.policy.known.equations_of", lambda design: None)
+
+
 @pytest.fixture(autouse=True)
 def _clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     """Tests see neither the user's choice of plugins nor his colours nor his cache."""

@@ -112,6 +112,7 @@ def freed(design, name: str, value: float):
     return replace(design, parameters={**design.parameters, name: own})
 
 
+@pytest.mark.usefixtures("networks_alone")
 def test_parameters_of_ones_own_beside_those_known_are_learnt_from_the_trials():
     design = design_of("m3_2soa", number=24)
     value = design.parameters["l"].value
@@ -125,6 +126,7 @@ def test_parameters_of_ones_own_beside_those_known_are_learnt_from_the_trials():
     assert match(many) is None
 
 
+@pytest.mark.usefixtures("networks_alone")
 def test_what_networks_do_not_read_begins_where_they_learnt():
     design = design_of("m3_2soa", number=24)
     value = design.parameters["l"].value
@@ -169,6 +171,7 @@ def own_measures(design, *names: str):
     return replace(design, measures=measures, specs=specs)
 
 
+@pytest.mark.usefixtures("networks_alone")
 def test_measures_of_ones_own_beside_those_known_are_learnt_from_the_trials():
     design = design_of(OTA, number=24)
     names = list(design.specs)
@@ -242,6 +245,7 @@ def test_measures_that_are_not_what_networks_know_are_learnt_from_the_trials():
     assert agent.ask(1)
 
 
+@pytest.mark.usefixtures("networks_alone")
 def test_measures_of_the_same_name_in_another_unit_are_others(copied):
     changed(copied.parent, "expr: unity_gain_frequency(v(out)), unit: Hz",
             "expr: 6.2832 * unity_gain_frequency(v(out)), unit: rad/s")  # fmt: skip

@@ -181,6 +181,7 @@ def test_a_circuit_of_the_library_lies_over_itself_in_other_units():
     assert fit.back(logs) == pytest.approx(logs, abs=1e-3)
 
 
+@pytest.mark.usefixtures("networks_alone")
 def test_an_amplifier_with_a_p_pair_is_that_with_an_n_pair():
     design = Project.load(FLAT).design
     found = match(design)
@@ -203,6 +204,7 @@ def test_of_two_circuits_the_one_that_is_not_its_complement_is_taken():
     assert not found.laid.mirrored
 
 
+@pytest.mark.usefixtures("networks_alone")
 def test_a_bias_voltage_stands_for_a_current_and_its_diode():
     design = Project.load(FLAT.with_name("ota.yaml")).design
     found = match(design)

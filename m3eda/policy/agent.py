@@ -199,11 +199,14 @@ class M3:
         if self.relying:
             others = f"; {', '.join(self._astray)} not as they know it" if self._astray else ""
             return self._words + others
-        return f"{self._patience} trials by networks led nowhere: {self._search.describe()}"
+        source = "equations" if isinstance(self._networks, Costly) else "networks"
+        return f"{self._patience} trials by {source} led nowhere: {self._search.describe()}"
 
     def doubt(self) -> str:
         """A word on a target that looks out of reach, else an empty string."""
-        if self._asked >= HOPELESS_FOR and self._outlook:
+        # equations may be less sure at first than they should be
+        told = self._outlook and not isinstance(self._networks, Costly)
+        if self._asked >= HOPELESS_FOR and told:
             chance, name = self._outlook[0]
             if chance < math.log(HOPELESS):
                 return (f"the networks gave their best sizing a chance of less than {HOPELESS:g} "

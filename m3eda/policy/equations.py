@@ -24,7 +24,7 @@ from m3eda.simulate.types import SimulationFailed
 
 POOL, TRIED = 300, 40
 """Random sizings that are solved at first, and those in time as well."""
-LEAST = 0.1
+LEAST = 0.02
 """Share of them that must have a measure, for it to be taken as known."""
 LEAST_ERROR, EXACT = 0.02, 1e-4
 """Standard deviations on a measure's scale: of one that is solved for, at least, and of one that

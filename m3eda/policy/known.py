@@ -58,21 +58,24 @@ def knowledge_of(design: Design, policy: str = OWN) -> Knowledge | None:
         raise _wrong(f"there is no {path}", "`m3eda learn` writes one")
     found = match(design)
     there = placed(found, design) if found else None
-    solved = _solved(design) if found is None or there is None or not found.whole(design) else None
-    if solved is not None or found is None or there is None:
+    if found is None or there is None:
+        return _solved(design)
+    if not found.whole(design) and (solved := _solved(design, len(found.measures))):
         return solved
     networks, same = there
     return Knowledge(networks, found.words(design, same), found.others)
 
 
-def _solved(design: Design) -> Knowledge | None:
-    """The design's equations, where they can be solved."""
+def _solved(design: Design, most: int = 0) -> Knowledge | None:
+    """The design's equations, where they tell of no fewer measures with a spec than `most`."""
     equations = equations_of(design)
     if equations is None:
         return None
     own = [name for name in design.specs if name not in equations.measures]
-    count = equations.simulations
-    text = f"new circuit: its equations, transistors from {count} simulations of them alone"
+    if len(design.specs) - len(own) < most:
+        return None
+    text = "" if most else "new circuit: "
+    text += f"its equations, transistors from {equations.simulations} simulations of them alone"
     if own:
         text += f"; {', '.join(own)} learnt from the trials"
     return Knowledge(equations, text)
