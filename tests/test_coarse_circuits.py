@@ -31,8 +31,8 @@ def test_measures_rank_as_those_of_ngspice(name):
     found = compared(open_circuit(name), 20)
     assert not found.unsupported
     for each in found.agreements:
-        if each.both == 20 and each.error == 0.0:
-            continue  # it follows from the sizes alone
+        if each.error < 1e-4:
+            continue  # one value, or it follows from the sizes alone
         assert each.ranks > FAR.get(f"{name} {each.measure}", 0.9), each
         assert each.both >= 0.8 * (each.both + each.ours + each.theirs) or each.both >= 7, each
 

@@ -14,7 +14,8 @@ from typing import Protocol
 
 import numpy as np
 
-from m3eda.coarse import characterise
+from m3eda.coarse import characterise, limits
+from m3eda.coarse.holes import Holes
 from m3eda.coarse.netlist import TEMPERATURE, Netlist, Unsupported, netlist_of
 from m3eda.coarse.transistor import Kind
 from m3eda.coarse.waves import simulated
@@ -29,7 +30,7 @@ from m3eda.simulate.measurer import Measured, Measurer
 from m3eda.simulate.render import Renderer
 from m3eda.simulate.signals import VectorMissing
 from m3eda.simulate.trial import CornerResult
-from m3eda.simulate.types import Deck, Skeleton, Waveforms
+from m3eda.simulate.types import Deck, Waveforms
 from m3eda.structure.elements import Devices
 
 ENOUGH = 50
@@ -82,7 +83,7 @@ class Bench:
 
     label: str
     testbench: Testbench
-    skeleton: Skeleton
+    holes: Holes
     netlist: Netlist
     solved: Solved = field(default_factory=Solved)
 
@@ -134,28 +135,28 @@ class Coarse:
                     self.unsupported[at.name] = str(error)
         self._characterise(read, transistors)
         for each in read:
-            unknown = [w.model for w in each.wanted if w.model not in self.kinds]
+            unknown = [own.model for own in each.wanted if own.model not in self.kinds]
             if unknown:
-                self.unsupported[each.bench.testbench.name] = self._unknown[unknown[0]]
+                why = self._unknown.get(unknown[0], f"{unknown[0]} is not known")
+                self.unsupported[each.bench.testbench.name] = why
             else:
                 self.benches.append(each.bench)
 
     def _read(self, testbench: Testbench) -> _Read:
-        deck = self._deck(testbench, self._sizings[0])
-        if deck.skeleton is None:
-            raise Unsupported("its deck depends on sizes by more than numbers")
+        decks = [self._deck(testbench, each) for each in self._sizings]
+        holes = Holes(decks)
 
         def read(text: str) -> Circuit:
             return circuit_of(testbench.template, text)
 
         technology = self.design.technology
-        netlist = netlist_of(deck.skeleton.text, len(deck.fills), read, technology)
-        decks = [self._deck(testbench, each) for each in self._sizings]
-        decks = [each for each in decks if each.skeleton == deck.skeleton]
-        fills = _fills(decks)
-        circuit = read(deck.text)
+        count = len(holes.skeleton.parts) - 1
+        netlist = netlist_of(holes.skeleton.text, count, read, technology)
+        _, fills = holes.fills(decks)
+        limits.check(netlist, fills)
+        circuit = read(decks[0].text)
         wanted = characterise.wanted_of(netlist, Devices(circuit, technology), fills)
-        bench = Bench(testbench.label, testbench, deck.skeleton, netlist)
+        bench = Bench(testbench.label, testbench, holes, netlist)
         return _Read(bench, wanted, circuit, _supply(netlist, fills), _celsius(netlist, fills))
 
     def _characterise(self, read: Sequence[_Read], transistors: Transistors) -> None:
@@ -231,14 +232,14 @@ class Coarse:
                   kinds: Mapping[str, Kind]) -> list[dict[str, float]]:  # fmt: skip
         """Measures of a testbench, nan where there are none."""
         decks = [self._deck(bench.testbench, each) for each in sizings]
-        rows = [k for k, deck in enumerate(decks) if deck.skeleton == bench.skeleton]
+        rows, fills = bench.holes.fills(decks)
         found = [dict.fromkeys(self._measurer.names(bench.testbench.name), math.nan) for _ in decks]
         if not rows:
             return found
         first = decks[rows[0]]
         with np.errstate(all="ignore"):
             near = bench.solved.near(points[rows])
-            waves, x = simulated(bench.netlist, _fills([decks[k] for k in rows]), kinds,
+            waves, x = simulated(bench.netlist, fills, kinds,
                                  first.vectors, first.device_values, near)  # fmt: skip
             bench.solved.add(points[rows], x)
             for k, own in zip(rows, waves, strict=True):
@@ -253,15 +254,12 @@ class Coarse:
             return error.measured[0]
 
 
-def _fills(decks: Sequence[Deck]) -> FloatArray:
-    return np.array([[float(text) for text in deck.fills] for deck in decks])
-
-
 def _supply(netlist: Netlist, fills: FloatArray) -> float:
-    """The largest voltage of a source, V; 0 where there is none."""
+    """The largest voltage of a source at a transistor, V; 0 where there is none."""
     levels = [0.0]
+    held = {place for each in netlist.transistors for place in each.places} - {-1}
     for each in netlist.branches:
-        if each.kind == "v":
+        if each.kind == "v" and held & set(each.ends):
             places = {"pulse": slice(0, 2), "exp": slice(0, 2), "sin": slice(0, 1),
                       "pwl": slice(1, None, 2)}  # fmt: skip
             numbers = [each.value, *each.times[places.get(each.shape, slice(0, 0))]]

@@ -39,6 +39,8 @@ CLOSE = 1e-6
 
 FAINT = 1e-8
 """Current of a square below which there is hardly a channel, A."""
+TRIODE = 0.05
+"""Drain voltage that a channel is asked for its current at, where it has none, V."""
 
 IntArray = NDArray[np.intp]
 BoolArray = NDArray[np.bool_]
@@ -265,7 +267,8 @@ class Batch:
         gate, overlap = self.gate[rows], self.overlap[rows]
         share = np.clip(at.pinched, 0.0, 1.0)
         faint = FAINT * self.width[rows] / self.length[rows]
-        on = np.abs(at.current) / (np.abs(at.current) + faint)
+        flow = np.abs(at.current) + TRIODE * np.abs(at.gds)
+        on = flow / (flow + faint)
         cgs = gate * on * (2.0 / 3.0 - share / 6.0) + overlap
         cgd = gate * on * 0.5 * share + overlap
         cgb = gate * (0.5 * (1.0 - on) + 0.08)

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
+from pathlib import Path
 
 from m3eda.design.types import Technology
 from m3eda.importing.cards import Card, Word
@@ -77,7 +80,7 @@ class Devices:
                 self._scopes.setdefault(card.scope, []).append(device)
         self._slots = find_slots(circuit)
         self._unit = _unit(technology)
-        self._types = _types(technology)
+        self._types = {**_written_types(circuit), **_types(technology)}
         self._shared = {word.text.lower() for card in circuit.cards if card.head == ".global"
                         for word in card.words[1:]}  # fmt: skip
 
@@ -198,6 +201,30 @@ def _unit(technology: Technology | None) -> float | None:
     """The length in m that `w=1` stands for; None where a technology does not tell."""
     instance = technology.data.get("instance", {}) if technology else {}
     return parse(str(instance["unit"])) if "unit" in instance else None
+
+
+_MODEL = re.compile(r"^\s*\.model\s+(\S+)\s+([np]mos)\b", re.IGNORECASE | re.MULTILINE)
+_LARGEST = 2_000_000
+"""Bytes of a file that is looked through for models."""
+
+
+def _written_types(circuit: Circuit) -> dict[str, str]:
+    """Model in lower case -> nmos or pmos, of model cards of the deck and the files it names."""
+    cards = "\n".join(card.text for card in circuit.cards if card.head == ".model")
+    found = dict(_MODEL.findall(cards))
+    for each in circuit.libraries:
+        found |= dict(_models_in(each.path))
+    return {name.lower(): kind.lower() for name, kind in found.items()}
+
+
+@lru_cache(maxsize=32)
+def _models_in(path: Path) -> tuple[tuple[str, str], ...]:
+    try:
+        if path.stat().st_size > _LARGEST:
+            return ()
+        return tuple(_MODEL.findall(path.read_text("latin-1")))
+    except OSError:
+        return ()
 
 
 def _types(technology: Technology | None) -> dict[str, str]:
