@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from m3eda.coarse.netlist import Unsupported, netlist_of
+from m3eda.coarse.netlist import netlist_of
+from m3eda.coarse.quantities import Unsupported
 from tests.coarse_samples import circuit, filled, read
 
 

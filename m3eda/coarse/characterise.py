@@ -12,7 +12,8 @@ from pathlib import Path
 
 import numpy as np
 
-from m3eda.coarse.netlist import Netlist, Unsupported
+from m3eda.coarse.netlist import Netlist
+from m3eda.coarse.quantities import Unsupported
 from m3eda.coarse.transistor import KELVIN, Kind, Numbers, point
 from m3eda.design.ranges import FloatArray
 from m3eda.importing.devices import Circuit
@@ -253,12 +254,13 @@ def _fit(seen: FloatArray, gates: FloatArray, drains: FloatArray, supply: float,
         x = np.concatenate([moved, found[len(moved) :]])
         with np.errstate(all="ignore"):
             through = np.maximum(point(Numbers.of(x), vgs, vds, vbs, kelvin).current, 1e-18)
-        own = np.maximum(np.diff(through, axis=2) / np.diff(drains), 1e-18)
-        return np.asarray(np.nan_to_num(np.concatenate([
-            (np.log(through) - logs)[there] / CURRENTS,
-            (np.log(own) - log_slopes)[rising] / CONDUCTANCES,
-            (x - start) / spread,
-        ]), nan=1e3, posinf=1e3, neginf=-1e3))  # fmt: skip
+            own = np.maximum(np.diff(through, axis=2) / np.diff(drains), 1e-18)
+            missed = np.concatenate([
+                (np.log(through) - logs)[there] / CURRENTS,
+                (np.log(own) - log_slopes)[rising] / CONDUCTANCES,
+                (x - start) / spread,
+            ])  # fmt: skip
+        return np.asarray(np.nan_to_num(missed, nan=1e3, posinf=1e3, neginf=-1e3))
 
     for count in (FIRST, len(start)):
         begin = np.clip(found[:count], low[:count] + 1e-3, high[:count] - 1e-3)

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from m3eda.coarse.netlist import Unsupported
+from m3eda.coarse.quantities import Unsupported
 from m3eda.design.ranges import FloatArray
 from m3eda.simulate.types import Deck, Skeleton
 

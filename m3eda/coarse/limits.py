@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from m3eda.coarse.netlist import Analysis, Netlist, Unsupported
+from m3eda.coarse.netlist import Analysis, Netlist
+from m3eda.coarse.quantities import Unsupported
 from m3eda.design.ranges import FloatArray
 
 UNKNOWNS = 120

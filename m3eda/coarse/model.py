@@ -16,7 +16,8 @@ import numpy as np
 
 from m3eda.coarse import characterise, limits
 from m3eda.coarse.holes import Holes
-from m3eda.coarse.netlist import TEMPERATURE, Netlist, Unsupported, netlist_of
+from m3eda.coarse.netlist import TEMPERATURE, Netlist, netlist_of
+from m3eda.coarse.quantities import Unsupported
 from m3eda.coarse.transistor import Kind
 from m3eda.coarse.waves import simulated
 from m3eda.design.functions import FunctionTable

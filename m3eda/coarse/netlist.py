@@ -10,9 +10,11 @@ from typing import Any
 
 import numpy as np
 
+from m3eda.coarse.junctions import Junction, junction_of, models_of
+from m3eda.coarse.quantities import Quantity, Unsupported, Values, number
 from m3eda.design.ranges import FloatArray
 from m3eda.design.types import Technology
-from m3eda.importing.cards import Card, Word, spice_number
+from m3eda.importing.cards import Card, spice_number
 from m3eda.importing.devices import Circuit
 from m3eda.structure.elements import GROUND, Devices, Element
 
@@ -25,24 +27,6 @@ PASSIVE = frozenset({"r", "c", "l", "value", "m", "ac", "noisy", "ic", "tc1", "t
 TEMPERATURE = "temp"
 """What is swept where it is no source."""
 _SEPARATORS = re.compile(r"[(),\s]+")
-
-
-class Unsupported(Exception):
-    """The coarse model does not know what the deck holds; the message says what."""
-
-
-@dataclass(frozen=True)
-class Quantity:
-    """A number of a deck: `factor` times what fills a hole, or `factor` alone."""
-
-    factor: float
-    hole: int = -1
-
-    def of(self, fills: FloatArray) -> FloatArray:
-        """Of the fills of n decks, shape (n, holes): shape (n,)."""
-        if self.hole < 0:
-            return np.full(len(fills), self.factor)
-        return self.factor * fills[:, self.hole]
 
 
 @dataclass(frozen=True)
@@ -113,6 +97,7 @@ class Netlist:
     """Net -> its place among the unknowns; ground is none."""
     branches: list[Branch] = field(default_factory=list)
     transistors: list[Transistor] = field(default_factory=list)
+    junctions: list[Junction] = field(default_factory=list)
     analyses: list[Analysis] = field(default_factory=list)
     size: int = 0
     """How many unknowns there are: voltages of nets, and currents."""
@@ -163,6 +148,7 @@ class _Built:
             calls = device.letter == "x" and device.model.lower() in circuit.subcircuits
             if calls and "m" in device.card.assigned:
                 raise Unsupported(f"{device.name} stands for several subcircuits")
+        self.models = models_of(circuit)
         self.elements = list(Devices(circuit, technology).elements())
         self.cards = [
             card for card in circuit.cards if card.head.startswith(".") and not card.scope
@@ -172,10 +158,10 @@ class _Built:
 def _joined(one: _Built, other: _Built, first: FloatArray, second: FloatArray) -> Netlist:
     if len(one.elements) != len(other.elements) or len(one.cards) != len(other.cards):
         raise Unsupported("which devices there are depends on sizes")
-    values = _Values(first, second)
+    values = Values(first, second)
     found = Netlist()
     for element in one.elements:
-        for net in element.nets if element.is_transistor else element.nets[:2]:
+        for net in element.nets[: 4 if element.is_transistor else 3 if element.kind == "q" else 2]:
             if net != GROUND and net not in found.nets:
                 found.nets[net] = len(found.nets)
     found.size = len(found.nets)
@@ -185,7 +171,13 @@ def _joined(one: _Built, other: _Built, first: FloatArray, second: FloatArray) -
             places[each.name] = found.size
             found.size += 1
     for each, twin in zip(one.elements, other.elements, strict=True):
-        _add(found, each, twin, values, places)
+        if each.kind in "dq":
+            ends = [found.place(net) for net in each.nets[:3]]
+            count = values.of(_area(each), _area(twin), each.name)
+            own = junction_of(each.name, each.kind, each.model, ends, count, one.models)
+            found.junctions.append(own)
+        else:
+            _add(found, each, twin, values, places)
     for card, twin_card in zip(one.cards, other.cards, strict=True):
         if card.head == ".temp":
             found.temperature = _constant(values.words(card.words[1], twin_card.words[1]))
@@ -204,35 +196,7 @@ def _constant(quantity: Quantity) -> float:
     return quantity.factor
 
 
-class _Values:
-    """From the numbers of two decks to quantities."""
-
-    def __init__(self, first: FloatArray, second: FloatArray) -> None:
-        self._first, self._second = first, second
-
-    def of(self, one: float, other: float, what: str) -> Quantity:
-        """Raises Unsupported where the numbers are none or do not go with one hole."""
-        if not (np.isfinite(one) and np.isfinite(other)):
-            raise Unsupported(f"{what} is no plain number")
-        if one == other:
-            return Quantity(one)
-        factors = one / self._first
-        hits = np.flatnonzero(np.abs(factors * self._second - other) <= 1e-9 * abs(other))
-        powers = np.log10(np.abs(factors[hits]))
-        plain = hits[np.abs(powers - np.round(powers)) < 1e-7]
-        if not len(plain):
-            raise Unsupported(f"{what} is an expression")
-        return Quantity(float(f"{factors[plain[0]]:.9g}"), int(plain[0]))
-
-    def words(self, one: Word, other: Word) -> Quantity:
-        return self.of(_number(one), _number(other), one.text)
-
-
-def _number(word: Word) -> float:
-    return np.nan if word.value is None else word.value
-
-
-def _add(found: Netlist, each: Element, twin: Element, values: _Values,
+def _add(found: Netlist, each: Element, twin: Element, values: Values,
          places: Mapping[str, int]) -> None:  # fmt: skip
     name = each.name
     if each.is_transistor:
@@ -270,7 +234,7 @@ def _add(found: Netlist, each: Element, twin: Element, values: _Values,
         raise Unsupported(f"{name} is no device that the coarse model knows")
 
 
-def _passive(each: Element, twin: Element, values: _Values) -> Quantity:
+def _passive(each: Element, twin: Element, values: Values) -> Quantity:
     """Of a resistor, capacitor or inductor, of all that `m` says are in parallel."""
     assert each.written is not None
     assert twin.written is not None
@@ -293,10 +257,23 @@ def _drift(each: Element) -> tuple[float, float]:
     assigned = each.written.assigned
     if each.kind != "r" and {"tc1", "tc2"} & assigned.keys():
         raise Unsupported(f"{each.name} goes with the temperature")
-    first, second = (_number(assigned[key]) if key in assigned else 0.0 for key in ("tc1", "tc2"))
+    first, second = (number(assigned[key]) if key in assigned else 0.0 for key in ("tc1", "tc2"))
     if not np.isfinite([first, second]).all():
         raise Unsupported(f"{each.name} has no plain temperature coefficient")
     return first, second
+
+
+def _area(each: Element) -> float:
+    """Of a diode or bipolar transistor, of all that are in parallel."""
+    assert each.written is not None
+    assigned = each.written.assigned
+    words = each.written.words[len(each.nets) + 2 :]
+    if set(assigned) - {"area", "m"} or len(words) > ("area" not in assigned):
+        raise Unsupported(f"{each.name} is more than an area and how many there are")
+    found = 1.0 if not words else number(words[0])
+    for key in ("area", "m"):
+        found *= number(assigned[key]) if key in assigned else 1.0
+    return found
 
 
 def _count(each: Element) -> float:
@@ -308,7 +285,7 @@ def _count(each: Element) -> float:
 SHAPES = ("pulse", "pwl", "sin", "exp")
 
 
-def _levels(each: Element, twin: Element, values: _Values) -> dict[str, Any]:
+def _levels(each: Element, twin: Element, values: Values) -> dict[str, Any]:
     """Of a source the DC value, its first one in time where there is none; its magnitude for small
     signals; its shape in time and that one's numbers; its port."""
     assert each.written is not None
@@ -344,7 +321,7 @@ def _levels(each: Element, twin: Element, values: _Values) -> dict[str, Any]:
     return found | {"value": dc, "ac": ac, "shape": shape, "times": tuple(times)}
 
 
-def _quantity(pair: tuple[str, str], values: _Values) -> Quantity:
+def _quantity(pair: tuple[str, str], values: Values) -> Quantity:
     one, other = (spice_number(text) for text in pair)
     if one is None or other is None:
         raise Unsupported(f"{pair[0]} is no plain number")
@@ -357,7 +334,7 @@ def _words(card: Card) -> Iterator[str]:
     return iter(pieces[3:])
 
 
-def _analysis(card: Card, twin: Card, values: _Values) -> Analysis:
+def _analysis(card: Card, twin: Card, values: Values) -> Analysis:
     kind = card.head[1:]
     words = [piece for piece in _SEPARATORS.split(card.text.lower()) if piece][1:]
     others = [piece for piece in _SEPARATORS.split(twin.text.lower()) if piece][1:]

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from m3eda.coarse.junctions import Junctions
 from m3eda.coarse.netlist import TEMPERATURE, Branch, Netlist
 from m3eda.coarse.transistor import KELVIN, Kind, Numbers, Point, point
 from m3eda.design.ranges import FloatArray
@@ -77,6 +78,14 @@ class Batch:
         for each in net.branches:
             self._stamp(each)
         self._transistors()
+        self.junctions = Junctions(net.junctions, self.fills, self.kelvin)
+        self.shot: list[tuple[int, int, FloatArray]] = []
+        """Shot noise at the operating point that small signals were taken at."""
+
+    @property
+    def plain(self) -> bool:
+        """Whether field-effect transistors are all that is not linear."""
+        return not len(self.junctions)
 
     def _stamp(self, each: Branch) -> None:
         (a, b), value = each.ends, each.value.of(self.fills)
@@ -191,7 +200,8 @@ class Batch:
         move and grows where they jump."""
         size = self.netlist.size
         nets = np.array(sorted(self.netlist.nets.values()), dtype=int)
-        inner = np.unique(self.places[self.places >= 0])
+        inner = np.union1d(self.places, self.junctions.places)
+        inner = inner[inner >= 0].astype(int)
         outer, low, high = self._bounds()
         done = np.zeros(len(rows), dtype=bool)
         hold = np.full(len(rows), held)
@@ -219,8 +229,8 @@ class Batch:
     def _bounds(self) -> tuple[IntArray, FloatArray, FloatArray]:
         """Nets of drains and sources, and voltages between which theirs are looked for, (n, 1)
         each."""
-        ends = self.places[:, ::2]
-        inner = np.unique(ends[ends >= 0])
+        inner = np.union1d(self.places[:, ::2], self.junctions.places)
+        inner = inner[inner >= 0].astype(int)
         levels = [np.zeros(self.count)]
         levels += [self.overrides.get(each.name, each.value.of(self.fills))
                    for each in self.netlist.branches if each.kind == "v"]  # fmt: skip
@@ -237,6 +247,8 @@ class Batch:
             for k, (d, _, s, _) in enumerate(self.places):
                 residual[:, d] += into[:, k]
                 residual[:, s] -= into[:, k]
+        if not self.plain:
+            self.junctions.add(x, rows, jacobian, residual)
         return jacobian, residual
 
     def _stamp_transistors(self, jacobian: FloatArray, at: Point) -> None:
@@ -258,6 +270,9 @@ class Batch:
         at = self.devices_at(x, rows)
         conductance = self.conductance[rows]
         self._stamp_transistors(conductance, at)
+        if not self.plain:
+            self.junctions.add(x, rows, conductance, None)
+            self.shot = self.junctions.noise(x, rows)
         storage = self._capacitances(at, rows)
         return conductance[:, :size, :size], storage[:, :size, :size], at
 
@@ -324,6 +339,8 @@ class Batch:
                 total += power * (white[:, j] + flicker[:, j] * 2.0 * np.pi / omega[:, k])
             for a, b, amount in self.resistors:
                 total += np.abs(adjoint[:, a] - adjoint[:, b]) ** 2 * thermal * amount
+            for a, b, density in self.shot:
+                total += np.abs(adjoint[:, a] - adjoint[:, b]) ** 2 * density
             out[:, k], gain[:, k] = np.sqrt(total), np.abs(adjoint[:, source])
         return out, out / np.maximum(gain, 1e-30)
 

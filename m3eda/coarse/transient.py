@@ -161,6 +161,8 @@ class _Steps:
             for column, (d, _, s, _) in zip(into.T, batch.places, strict=True):
                 found[:, d] += column
                 found[:, s] -= column
+        if not batch.plain:
+            batch.junctions.add(x, rows, None, found)
         found[:, -1] = 0.0
         return found
 

@@ -10,7 +10,7 @@ import numpy as np
 
 from m3eda.agents.bo import one_thread
 from m3eda.coarse.model import Coarse, testbenches_of
-from m3eda.coarse.netlist import Unsupported
+from m3eda.coarse.quantities import Unsupported
 from m3eda.coarse.transistor import Kind
 from m3eda.design.ranges import FloatArray
 from m3eda.design.types import Design, Value
