@@ -18,7 +18,7 @@ FIRST, GROWTH = 0.05, 1.7
 """Length of the step behind an edge in units of an even one, and by how much the next is longer."""
 CLOSE = 1e-5
 """Change of voltages at which a step ends, V."""
-ROUNDS, FRESH = 14, (3, 5, 7, 8, 9, 10, 11, 12, 13)
+ROUNDS, FRESH = 40, frozenset({3, 5, *range(7, 40)})
 """Rounds of Newton's method in a step, and those that begin with new derivatives."""
 TIRED = 3
 """Rounds of a step from which on the next one has new derivatives from its beginning."""
