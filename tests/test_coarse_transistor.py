@@ -23,7 +23,7 @@ KIND = Kind(1.0, np.log([0.2e-6, 2e-6]), np.array([
      np.log(4.0), np.log(0.01), np.log(0.4)],
     [0.42, 1.25, 0.45, np.log(2e-7), np.log(6.0), np.log(0.3), 4.0, 0.3, np.log(0.002),
      np.log(4.0), np.log(0.01), np.log(0.4)],
-]), 4e-6, 8e-3, 3e-10, 8e-10, 1e-24, 300.15)  # fmt: skip
+]), 4e-6, 8e-3, 3e-10, 8e-10, 1e-24, 2.0, 300.15)  # fmt: skip
 STEP = 1e-6
 
 

@@ -34,7 +34,7 @@ SCALED = frozenset({"ad", "as", "pd", "ps"})
 """Of a card, what goes with the width."""
 ALIKE = frozenset({"m", "mult", "nf", "ng", "mf"})
 """What counts transistors that are alike."""
-BIAS, QUIET = 0.6, 0.35
+BIAS, QUIET = 0.6, (0.35, 0.7)
 """Of the gate, in units of the supply, where capacitances are found, and where noise; of the drain
 the first."""
 FREQUENCY = 1e5
@@ -80,6 +80,11 @@ class Wanted:
     @property
     def width(self) -> float:
         return float(f"{(self.narrowest * self.widest) ** 0.5:.4g}")
+
+    @property
+    def quiet(self) -> float:
+        """The length at which noise is looked at, m."""
+        return float((self.shortest * self.longest) ** 0.5)
 
     def joined(self, other: Wanted) -> Wanted:
         """The same model at the lengths of both."""
@@ -127,8 +132,8 @@ def kinds_of(wanted: Sequence[Wanted], waves: Sequence[Waveforms], supply: float
 
     Raises Unsupported where they are no transistors that the fit can follow.
     """
-    static, *noises = (_vectors(each) for each in waves)
-    pairs = zip(wanted, noises, strict=True)
+    static = _vectors(waves[0])
+    pairs = zip(wanted, map(_noises, waves[1:]), strict=True)
     return {each.model: _fitted(each, place, static, noise, supply, celsius + KELVIN)
             for place, (each, noise) in enumerate(pairs)}  # fmt: skip
 
@@ -136,6 +141,16 @@ def kinds_of(wanted: Sequence[Wanted], waves: Sequence[Waveforms], supply: float
 def _vectors(waves: Waveforms) -> dict[str, np.ndarray]:
     return {f"{analysis.kind} {key}": np.asarray(value)
             for analysis in waves.analyses for key, value in analysis.vectors.items()}  # fmt: skip
+
+
+def _noises(waves: Waveforms) -> list[FloatArray]:
+    """Densities of the first and last frequency at each bias, V^2/Hz."""
+    found = [np.abs(_pick(dict(each.vectors), "inoise_spectrum")[[0, -1]]) ** 2
+             for each in waves.analyses if each.kind == "noise"]  # fmt: skip
+    if len(found) != len(QUIET):
+        raise Unsupported("the simulator gave no noise")
+    # simulators differ in the order of analyses; more current is more noise at the gate
+    return sorted(found, key=lambda each: float(each[0]))
 
 
 def _grids(supply: float) -> tuple[FloatArray, FloatArray]:
@@ -175,12 +190,14 @@ def _static(wanted: Sequence[Wanted], text: str, supply: float) -> Deck:
 
 
 def _noisy(each: Wanted, text: str, supply: float) -> Deck:
-    """Noise of one transistor, as a voltage at its gate."""
+    """Noise of a transistor at two biases, as voltages at their gates."""
     sign = -1.0 if each.kind == PMOS else 1.0
-    lines = [f"vg g 0 dc {sign * QUIET * supply:.6g} ac 1",
-             f"vd d 0 {sign * BIAS * supply:.6g}", "hout out 0 vd 1",
-             each.card("1", ("d", "g", "0", "0"), each.longest),
-             f".noise v(out) vg dec 1 {NOISE[0]:g} {NOISE[1]:g}"]  # fmt: skip
+    lines = [f"vd d 0 {sign * BIAS * supply:.6g}"]
+    for k, share in enumerate(QUIET):
+        lines += [f"vg{k} g{k} 0 dc {sign * share * supply:.6g} ac 1", f"vi{k} d x{k} 0",
+                  f"hout{k} out{k} 0 vi{k} 1",
+                  each.card(f"{k}", (f"x{k}", f"g{k}", "0", "0"), each.quiet),
+                  f".noise v(out{k}) vg{k} dec 1 {NOISE[0]:g} {NOISE[1]:g}"]  # fmt: skip
     return _deck(text, lines, ["inoise_spectrum"])
 
 
@@ -200,7 +217,7 @@ def models_of(circuit: Circuit, celsius: float) -> tuple[str, list[Path]]:
 
 
 def _fitted(each: Wanted, place: int, swept: Mapping[str, np.ndarray],
-            noisy: Mapping[str, np.ndarray], supply: float, kelvin: float) -> Kind:  # fmt: skip
+            noisy: Sequence[FloatArray], supply: float, kelvin: float) -> Kind:  # fmt: skip
     gates, drains = _grids(supply)
     sign = -1.0 if each.kind == PMOS else 1.0
     lengths, rows = each.lengths, list[FloatArray]()
@@ -219,11 +236,24 @@ def _fitted(each: Wanted, place: int, swept: Mapping[str, np.ndarray],
     junction = max(farads(f"vcd{place}d0") / width - overlap, 0.0)
     gate = farads(f"vcg{place}g1") - 2.0 * overlap * width
     oxide = max(gate, 0.1 * gate) / (width * each.longest * (2.0 / 3.0 + 0.08))
-    first = float(_pick(noisy, "noise inoise_spectrum")[0]) ** 2
-    last = float(_pick(noisy, "noise inoise_spectrum")[-1]) ** 2
-    flicker = max(first - last, 0.0) * NOISE[0] * width * each.longest
-    return Kind(sign, np.log(lengths), np.array(rows), width, oxide, overlap, junction, flicker,
+    kind = Kind(sign, np.log(lengths), np.array(rows), width, oxide, overlap, junction, 0.0, 0.0,
                 kelvin)  # fmt: skip
+    flicker, fluctuation = _flicker(kind, each.quiet, noisy, supply)
+    return replace(kind, flicker=flicker, fluctuation=fluctuation)
+
+
+def _flicker(kind: Kind, length: float, noisy: Sequence[FloatArray], supply: float,
+             ) -> tuple[float, float]:  # fmt: skip
+    """From densities at the gate at two biases."""
+    gates = np.array(QUIET) * supply
+    at = point(kind.at(np.array(kind.width), np.array(length)), gates,
+               np.full(2, BIAS * supply), np.zeros(2), kind.kelvin)  # fmt: skip
+    reach = at.current / at.gm
+    volts = np.array([np.sqrt(max(float(first - last), 0.0) * NOISE[0] * kind.width * length)
+                      for first, last in noisy])  # fmt: skip
+    slope = max(float((volts[1] - volts[0]) / (reach[1] - reach[0])), 0.0)
+    least = max(float(volts[0] - slope * reach[0]), 0.1 * float(volts[0]))
+    return least**2, slope / least if least else 0.0
 
 
 def _pick(vectors: Mapping[str, np.ndarray], name: str) -> np.ndarray:

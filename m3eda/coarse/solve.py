@@ -142,6 +142,7 @@ class Batch:
         columns = Numbers(*(np.empty(shape) for _ in Numbers._fields))
         self.width, self.length = np.empty(shape), np.empty(shape)
         self.gate, self.overlap, self.junction, self.flicker = (np.empty(shape) for _ in range(4))
+        self.fluctuation = np.empty(shape)
         known: dict[str, Kind] = {}
         for k, each in enumerate(given):
             if each.model not in known:
@@ -156,6 +157,7 @@ class Batch:
             self.overlap[:, k] = kind.overlap * width
             self.junction[:, k] = kind.junction * width
             self.flicker[:, k] = kind.flicker / (width * length)
+            self.fluctuation[:, k] = kind.fluctuation
         self.numbers = columns
 
     def devices_at(self, x: FloatArray, rows: IntArray) -> Point:
@@ -328,7 +330,7 @@ class Batch:
         out, gain = np.empty(omega.shape), np.empty(omega.shape)
         thermal = 4.0 * BOLTZMANN * self.kelvin
         white = thermal * (2.0 / 3.0) * np.maximum(np.abs(at.gm), 0.0) + thermal * np.abs(at.gds)
-        flicker = at.gm**2 * self.flicker
+        flicker = self.flicker * (np.abs(at.gm) + self.fluctuation * np.abs(at.current)) ** 2
         for k in range(omega.shape[1]):
             matrix = conductance + 1j * omega[:, k, None, None] * storage
             adjoint = np.zeros((self.count, size + 1), dtype=complex)

@@ -83,7 +83,10 @@ class Kind:
     junction: float
     """Capacitance of drain to bulk, F/m."""
     flicker: float
-    """Of the gate's noise: V^2 m^2 at 1 Hz, for W L = 1 m^2."""
+    """Of the gate's noise: V^2 m^2 at 1 Hz, for W L = 1 m^2, in weak inversion."""
+    fluctuation: float
+    """By how much its voltage grows with the current over gm, 1/V: carriers that are trapped change
+    the mobility of others too (Hung et al., IEEE Trans. Electron Devices 37(3), 1990)."""
     kelvin: float
     """Temperature, K."""
     kelvins: FloatArray = field(default_factory=lambda: np.empty(0))
