@@ -34,6 +34,8 @@ def test_a_divider_in_many_sizes():
         ("v1 a 0 2\nr1 a out 0\nr2 out 0 1k", 2.0),
         ("v1 a 0 2\nl1 a out 1m\nr2 out 0 1k", 2.0),
         ("v1 a 0 2\nr1 a out 1k m=2\nr2 out 0 500", 1.0),
+        ("v1 a 0 2\nv2 b 0 3\nb1 0 out i=v(a)*v(b,a)*1m + 1m\nr1 out 0 1k", 3.0),
+        ("v1 a 0 2\nr1 a out 1k\nb1 out 0 i=v(out)**2*1m", 1.0),
         ("v1 a 0 2\nr1 a out 1k tc1=10m\nr2 out 0 2k\n.temp 127", 1.0),
     ],
 )

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from m3eda.coarse.behaviour import Behaviour, behaviour_of
 from m3eda.coarse.junctions import Junction, junction_of, models_of
 from m3eda.coarse.quantities import Quantity, Unsupported, Values, number
 from m3eda.design.ranges import FloatArray
@@ -98,6 +99,7 @@ class Netlist:
     branches: list[Branch] = field(default_factory=list)
     transistors: list[Transistor] = field(default_factory=list)
     junctions: list[Junction] = field(default_factory=list)
+    behaviours: list[Behaviour] = field(default_factory=list)
     analyses: list[Analysis] = field(default_factory=list)
     size: int = 0
     """How many unknowns there are: voltages of nets, and currents."""
@@ -176,6 +178,11 @@ def _joined(one: _Built, other: _Built, first: FloatArray, second: FloatArray) -
             count = values.of(_area(each), _area(twin), each.name)
             own = junction_of(each.name, each.kind, each.model, ends, count, one.models)
             found.junctions.append(own)
+        elif each.kind == "b" and each.written and twin.written:
+            two = found.place(each.nets[0]), found.place(each.nets[1])
+            texts = each.written.text, twin.written.text
+            source = behaviour_of(each.name, two, texts, found.place, values)
+            found.behaviours.append(source)
         else:
             _add(found, each, twin, values, places)
     for card, twin_card in zip(one.cards, other.cards, strict=True):

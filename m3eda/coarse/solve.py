@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from m3eda.coarse.behaviour import Behaviours
 from m3eda.coarse.junctions import Junctions
 from m3eda.coarse.netlist import TEMPERATURE, Branch, Netlist
 from m3eda.coarse.transistor import KELVIN, Kind, Numbers, Point, point
@@ -79,13 +80,20 @@ class Batch:
             self._stamp(each)
         self._transistors()
         self.junctions = Junctions(net.junctions, self.fills, self.kelvin)
+        self.behaviours = Behaviours(net.behaviours, self.fills)
         self.shot: list[tuple[int, int, FloatArray]] = []
         """Shot noise at the operating point that small signals were taken at."""
 
     @property
     def plain(self) -> bool:
         """Whether field-effect transistors are all that is not linear."""
-        return not len(self.junctions)
+        return not len(self.junctions) and not len(self.behaviours)
+
+    def add_others(self, x: FloatArray, rows: IntArray, jacobian: FloatArray | None,
+                   residual: FloatArray | None) -> None:  # fmt: skip
+        """Add derivatives and currents of what is neither linear nor a field-effect transistor."""
+        self.junctions.add(x, rows, jacobian, residual)
+        self.behaviours.add(x, rows, jacobian, residual)
 
     def _stamp(self, each: Branch) -> None:
         (a, b), value = each.ends, each.value.of(self.fills)
@@ -250,7 +258,7 @@ class Batch:
                 residual[:, d] += into[:, k]
                 residual[:, s] -= into[:, k]
         if not self.plain:
-            self.junctions.add(x, rows, jacobian, residual)
+            self.add_others(x, rows, jacobian, residual)
         return jacobian, residual
 
     def _stamp_transistors(self, jacobian: FloatArray, at: Point) -> None:
@@ -273,7 +281,7 @@ class Batch:
         conductance = self.conductance[rows]
         self._stamp_transistors(conductance, at)
         if not self.plain:
-            self.junctions.add(x, rows, conductance, None)
+            self.add_others(x, rows, conductance, None)
             self.shot = self.junctions.noise(x, rows)
         storage = self._capacitances(at, rows)
         return conductance[:, :size, :size], storage[:, :size, :size], at

@@ -162,7 +162,7 @@ class _Steps:
                 found[:, d] += column
                 found[:, s] -= column
         if not batch.plain:
-            batch.junctions.add(x, rows, None, found)
+            batch.add_others(x, rows, None, found)
         found[:, -1] = 0.0
         return found
 
