@@ -80,8 +80,8 @@ ROOMS = {
 ONLY_IN = {
     "yaml": ("m3eda/design", "plugins"),
     "rich": ("m3eda/report", "m3eda/cli"),
-    "subprocess": ("m3eda/simulate", "m3eda/policy/kernel.py", "plugins"),
-    "ctypes": ("m3eda/simulate", "m3eda/policy/kernel.py", "plugins"),
+    "subprocess": ("m3eda/simulate", "plugins"),
+    "ctypes": ("m3eda/simulate", "m3eda/policy/kernel.py", "m3eda/coarse/kernel.py", "plugins"),
     "torch": ("m3eda/policy", "m3eda/agents"),
     "click": ("m3eda/cli", "m3eda/hookspecs.py"),
 }

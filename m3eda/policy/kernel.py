@@ -1,21 +1,14 @@
 """The fused way of a Mamba block's last output on a CPU: a C kernel, compiled where it runs.
 
-`mamba_kernel.c` holds it. It is compiled once for each shape of a block and kept in the cache
-folder under a hash of all that decides it. Where there is no compiler, or it fails, `kernel_of`
-gives None and the closed form of `mamba.py` does the work.
+`mamba_kernel.c` holds it. It is compiled once for each shape of a block. Where there is no
+compiler, or it fails, `kernel_of` gives None and the closed form of `mamba.py` does the work.
 """
 
 from __future__ import annotations
 
 import ctypes
 import functools
-import hashlib
 import logging
-import os
-import platform
-import shutil
-import subprocess
-import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,16 +17,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from m3eda.simulate.cache_place import cache_folder
+from m3eda.simulate.compiled import FAILURES, library
 
 SOURCE = Path(__file__).with_name("mamba_kernel.c")
 HEADERS = ("mamba_kernel_math.h", "mamba_kernel_weights.h")
-COMPILERS = ("cc", "gcc", "clang")
-FLAGS = ("-O3", "-std=gnu11", "-ffp-contract=fast", "-fPIC", "-shared")
-TUNED = (("-march=native",), ("-mcpu=native",), ())
-"""Flags for this very processor, tried in turn: compilers differ in them."""
-TIMEOUT = 120.0
-"""Seconds of one compilation."""
 _REASONS = {1: MemoryError("no memory for the kernel's rows"),
             2: IndexError("a sequence's length or circuit is out of range")}  # fmt: skip
 _log = logging.getLogger(__name__)
@@ -59,8 +46,8 @@ class Shape:
 class Kernel:
     """A loaded kernel: tensors in and out, without gradients."""
 
-    def __init__(self, library: ctypes.CDLL) -> None:
-        self._forward, self._backward = library.mamba_forward, library.mamba_backward
+    def __init__(self, loaded: ctypes.CDLL) -> None:
+        self._forward, self._backward = loaded.mamba_forward, loaded.mamba_backward
         pointer, size = ctypes.c_void_p, ctypes.c_long
         self._forward.argtypes = [size] * 3 + [pointer] * 6
         self._backward.argtypes = [size] * 3 + [pointer] * 8
@@ -167,67 +154,7 @@ def fused(
 def kernel_of(shape: Shape) -> Kernel | None:
     """The kernel of this shape, compiled where it is not there yet; None where it cannot be."""
     try:
-        return Kernel(_library(shape))
-    except (OSError, subprocess.SubprocessError, AttributeError) as error:
+        return Kernel(library(SOURCE, HEADERS, shape.flags))
+    except FAILURES as error:
         _log.debug("no fused kernel, the closed form takes its place: %s", error)
         return None
-
-
-def _library(shape: Shape) -> ctypes.CDLL:
-    compiler, files = _compiler(), [SOURCE, *map(SOURCE.with_name, HEADERS)]
-    flags = repr((compiler, FLAGS, TUNED, shape.flags)).encode()
-    parts = [*(each.read_bytes() for each in files), flags, _processor()]
-    name = f"mamba-{hashlib.sha256(b'|'.join(parts)).hexdigest()[:24]}.so"
-    folder = cache_folder(os.environ)
-    kept = folder / "kernels" / name if folder else None
-    if kept is not None and kept.is_file():
-        try:
-            return ctypes.CDLL(str(kept))
-        except OSError:  # damaged: made anew
-            pass
-    with tempfile.TemporaryDirectory() as made:
-        built = Path(made) / name
-        _compile(compiler, shape, built)
-        if kept is not None:
-            _keep(built, kept)
-        # a loaded library outlives its file
-        return ctypes.CDLL(str(built))
-
-
-def _keep(built: Path, kept: Path) -> None:
-    """Copy to the cache by a rename, which another process sees whole or not at all."""
-    try:
-        kept.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=kept.parent) as beside:
-            os.replace(shutil.copy(built, beside), kept)
-    except OSError as error:
-        _log.debug("the fused kernel is not kept: %s", error)
-
-
-def _compiler() -> str:
-    names = (os.environ["CC"],) if os.environ.get("CC") else COMPILERS
-    for name in names:
-        if found := shutil.which(name):
-            return found
-    raise OSError(f"no C compiler ({', '.join(names)})")
-
-
-def _compile(compiler: str, shape: Shape, built: Path) -> None:
-    for tuned in TUNED:
-        done = subprocess.run(
-            [compiler, *FLAGS, *tuned, *shape.flags, str(SOURCE), "-o", str(built)],
-            capture_output=True, text=True, errors="replace", timeout=TIMEOUT, check=False,
-        )  # fmt: skip
-        if done.returncode == 0:
-            return
-    raise OSError(f"{compiler} fails: {done.stderr.strip()[-500:]}")
-
-
-def _processor() -> bytes:
-    """What tells this processor's instructions: the folder may be shared with other machines."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines()
-    except OSError:
-        lines = []
-    known = [line for line in lines if line.startswith(("model name", "flags", "Features"))]
-    return "|".join([platform.machine(), platform.processor(), *known[:2]]).encode()
