@@ -26,6 +26,8 @@ SAME = 1e-3
 """Relative difference of steps' lengths below which they are the same."""
 STEP = 0.5
 """Largest change of a voltage in one round, V."""
+SHORTEST = 1e-9
+"""Step in units of the last time."""
 
 
 def levels(source: Branch, fills: FloatArray, times: FloatArray) -> FloatArray:
@@ -167,12 +169,12 @@ class _Steps:
         return found
 
     def _matrices(self, x: FloatArray, length: FloatArray, rows: IntArray) -> _Matrices:
-        """Those of the step before, where they still do; `length` not 0."""
-        old = self._old
-        if old is None or not np.allclose(old.length, length, rtol=SAME, atol=0.0):
-            conductance, storage, _ = self._batch.small_signal(x, rows)
-            whole = storage / length[:, None, None] + WEIGHT * conductance
-            old = self._old = _Matrices(length, storage, _inverted(whole))
+        """With the inverses of the step before, where they still do; `length` not 0."""
+        old, (conductance, storage, _) = self._old, self._batch.small_signal(x, rows)
+        if old is None or not (np.abs(old.length - length) <= SAME * length).all():
+            inverse = _inverted(storage / length[:, None, None] + WEIGHT * conductance)
+            old = self._old = _Matrices(length, storage, inverse)
+        old.storage = storage
         return old
 
     def _step(
@@ -184,7 +186,7 @@ class _Steps:
         if not (length > 0.0).any():
             return x, before, np.ones(len(rows), dtype=bool)
         # one that stays where it is takes a step that is too short to matter
-        length = np.maximum(length, 1e-9 * self._times[rows, -1])
+        length = np.maximum(length, SHORTEST * self._times[rows, -1])
         now, residual, done = x.copy(), before.copy(), np.zeros(len(rows), dtype=bool)
         left = np.arange(len(rows))
         matrices = self._matrices(x, length, rows)
@@ -215,8 +217,9 @@ class _Matrices:
     """Of steps of one length."""
 
     length: FloatArray
-    """s, shape (r,)."""
+    """s, shape (r,), for which there are inverses."""
     storage: FloatArray
+    """Where the step begins."""
     inverse: FloatArray
     """Each (r, size, size)."""
 
