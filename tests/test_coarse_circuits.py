@@ -17,8 +17,9 @@ from m3eda.policy.equations import equations_of
 from tests.conftest import ROOT
 from tests.helpers import divider
 
-FAR = {"multiple_feedback_filter pm": 0.6}
-"""Rank correlations of measures that are foretold less well: this one varies by 3 degrees."""
+FAR = {"multiple_feedback_filter pm": 0.6, "hysteresis_comparator ivdd": 0.6}
+"""Rank correlations of measures that are foretold less well: the first varies by 3 degrees, of the
+second half a percent is missed."""
 MADE = ("name", "technology", "testbenches", "parameters", "measures", "specs")
 
 
