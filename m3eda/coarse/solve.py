@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -11,12 +12,12 @@ from numpy.typing import NDArray
 
 from m3eda.coarse.behaviour import Behaviours
 from m3eda.coarse.junctions import Junctions
+from m3eda.coarse.kernel import Compiled, compiled
 from m3eda.coarse.netlist import TEMPERATURE, Branch, Netlist
-from m3eda.coarse.transistor import KELVIN, Kind, Numbers, Point, point
+from m3eda.coarse.transistor import KELVIN, THERMAL, Kind, Numbers, Point, point
 from m3eda.design.ranges import FloatArray
 from m3eda.structure.elements import PMOS
 
-BOLTZMANN = 1.380649e-23
 ROOM = KELVIN + 27.0
 """Where resistors have their values, K."""
 GMIN = 1e-16
@@ -61,6 +62,9 @@ class Batch:
     """Voltage or current source -> its DC value, shape (n,), where it is swept; the temperature in
     degrees Celsius, one for all."""
 
+    numpy: bool = False
+    """NumPy is to do the work: as it must where there is what the kernel does not know."""
+
     def __post_init__(self) -> None:
         net, n = self.netlist, len(self.fills)
         self.count = n
@@ -94,6 +98,11 @@ class Batch:
         """Add derivatives and currents of what is neither linear nor a field-effect transistor."""
         self.junctions.add(x, rows, jacobian, residual)
         self.behaviours.add(x, rows, jacobian, residual)
+
+    @cached_property
+    def compiled(self) -> Compiled | None:
+        """What does the work in C; None where NumPy does it."""
+        return None if self.numpy or not self.plain else compiled(self)
 
     def _stamp(self, each: Branch) -> None:
         (a, b), value = each.ends, each.value.of(self.fills)
@@ -141,6 +150,17 @@ class Batch:
                 if each.kind == "g":
                     g[:, row, c2] -= sign * value
 
+    def sweep(self, name: str, level: FloatArray) -> None:
+        """A voltage or current source gets another DC value, shape (n,)."""
+        each = next(each for each in self.netlist.branches if each.name == name)
+        more = level - self.overrides.get(name, each.value.of(self.fills))
+        self.overrides = {**self.overrides, name: level}
+        if each.kind == "v":
+            self.forced[:, each.place] = level
+        else:
+            self.forced[:, each.ends[0]] -= more
+            self.forced[:, each.ends[1]] += more
+
     def _transistors(self) -> None:
         """Everything about transistors, of shape (n, m) or, of places, (m,)."""
         given = self.netlist.transistors
@@ -167,6 +187,9 @@ class Batch:
             self.flicker[:, k] = kind.flicker / (width * length)
             self.fluctuation[:, k] = kind.fluctuation
         self.numbers = columns
+        self.thermal = THERMAL * self.kelvin
+        self.faint = FAINT * self.width / self.length
+        self.triode = TRIODE
 
     def devices_at(self, x: FloatArray, rows: IntArray) -> Point:
         """Of the sizings `rows` at unknowns `x`, shape (r, size + 1), ground's the last, 0."""
@@ -177,7 +200,7 @@ class Batch:
                      self.kelvin)  # fmt: skip
 
     def operating_point(self, near: FloatArray | None = None) -> tuple[FloatArray, BoolArray]:
-        """Unknowns, shape (n, size + 1), and which sizings have converged, shape (n,).
+        """Unknowns, shape (n, size + 1), nan where not converged, and which have, shape (n,).
 
         `near`, of the same shape, are solutions of sizings like these.
         """
@@ -190,6 +213,7 @@ class Batch:
             if not len(rows):
                 break
             x[rows], done[rows] = self._newton(np.zeros_like(x[rows]), rows, *ramp)
+        x[~done] = np.nan
         return x, done
 
     def next_point(self, x: FloatArray, alive: BoolArray) -> tuple[FloatArray, BoolArray]:
@@ -208,6 +232,11 @@ class Batch:
         """From `x` of the sizings `rows`; nets are held where they were by a conductance that falls
         by `fall` in each of `steps` and then is none; 0 for one that falls while voltages hardly
         move and grows where they jump."""
+        if self.compiled:
+            return self.compiled.newton(
+                x, rows, self._bounds(), held=held, fall=fall, steps=steps, free=FREE, step=STEP,
+                close=CLOSE, near=NEAR, too_far=TOO_FAR, least_held=LEAST_HELD,
+            )  # fmt: skip
         size = self.netlist.size
         nets = np.array(sorted(self.netlist.nets.values()), dtype=int)
         inner = np.union1d(self.places, self.junctions.places)
@@ -222,7 +251,7 @@ class Batch:
             some = rows[left]
             jacobian, residual = self._linearised(x[left], some)
             jacobian[:, nets, nets] += hold[left, None]
-            change = _solved(jacobian[:, :size, :size], -residual[:, :size])
+            change = solved(jacobian[:, :size, :size], -residual[:, :size])
             largest = np.abs(change[:, inner]).max(axis=1, initial=0.0)
             factor = np.minimum(1.0, STEP / np.maximum(largest, 1e-30))
             x[left, :size] += factor[:, None] * change
@@ -277,6 +306,8 @@ class Batch:
         """Conductances and capacitances at `x` of the sizings `rows`, each (r, size, size)."""
         size = self.netlist.size
         rows = np.arange(self.count) if rows is None else rows
+        if self.compiled:
+            return self.compiled.small_signal(x, rows)
         at = self.devices_at(x, rows)
         conductance = self.conductance[rows]
         self._stamp_transistors(conductance, at)
@@ -291,9 +322,8 @@ class Batch:
         storage = self.storage[rows]
         gate, overlap = self.gate[rows], self.overlap[rows]
         share = np.clip(at.pinched, 0.0, 1.0)
-        faint = FAINT * self.width[rows] / self.length[rows]
         flow = np.abs(at.current) + TRIODE * np.abs(at.gds)
-        on = flow / (flow + faint)
+        on = flow / (flow + self.faint[rows])
         cgs = gate * on * (2.0 / 3.0 - share / 6.0) + overlap
         cgd = gate * on * 0.5 * share + overlap
         cgb = gate * (0.5 * (1.0 - on) + 0.08)
@@ -308,54 +338,8 @@ class Batch:
                 storage[:, other, one] -= c
         return storage
 
-    def response(self, conductance: FloatArray, storage: FloatArray, frequencies: FloatArray,
-                 driven: int | None = None) -> FloatArray:  # fmt: skip
-        """Small signals at `frequencies` (f,) or (n, f): complex, shape (n, f, size + 1); by 1 V of
-        the source whose current is at the place `driven` alone, where it is given."""
-        size = self.netlist.size
-        omega = 2.0 * np.pi * np.broadcast_to(frequencies, (self.count, frequencies.shape[-1]))
-        found = np.zeros((self.count, omega.shape[1], size + 1), dtype=complex)
-        given = self.small[:, :size].astype(complex)
-        if driven is not None:
-            given[:] = 0.0
-            given[:, driven] = 1.0
-        for k in range(omega.shape[1]):
-            matrix = conductance + 1j * omega[:, k, None, None] * storage
-            found[:, k, :size] = _solved(matrix, given)
-        return found
 
-    def noise(self, conductance: FloatArray, storage: FloatArray, at: Point,
-              frequencies: FloatArray, output: Sequence[int], source: int,
-              ) -> tuple[FloatArray, FloatArray]:  # fmt: skip
-        """Densities at the output and at the input, V/sqrt(Hz), each (n, f); `source` is the
-        place of the input's current among the unknowns."""
-        size = self.netlist.size
-        pick = np.zeros((self.count, size + 1), dtype=complex)
-        pick[:, output[0]] += 1.0
-        if len(output) > 1:
-            pick[:, output[1]] -= 1.0
-        omega = 2.0 * np.pi * np.broadcast_to(frequencies, (self.count, frequencies.shape[-1]))
-        out, gain = np.empty(omega.shape), np.empty(omega.shape)
-        thermal = 4.0 * BOLTZMANN * self.kelvin
-        white = thermal * (2.0 / 3.0) * np.maximum(np.abs(at.gm), 0.0) + thermal * np.abs(at.gds)
-        flicker = self.flicker * (np.abs(at.gm) + self.fluctuation * np.abs(at.current)) ** 2
-        for k in range(omega.shape[1]):
-            matrix = conductance + 1j * omega[:, k, None, None] * storage
-            adjoint = np.zeros((self.count, size + 1), dtype=complex)
-            adjoint[:, :size] = _solved(matrix.transpose(0, 2, 1), pick[:, :size])
-            total = np.zeros(self.count)
-            for j, (d, _, s, _) in enumerate(self.places):
-                power = np.abs(adjoint[:, d] - adjoint[:, s]) ** 2
-                total += power * (white[:, j] + flicker[:, j] * 2.0 * np.pi / omega[:, k])
-            for a, b, amount in self.resistors:
-                total += np.abs(adjoint[:, a] - adjoint[:, b]) ** 2 * thermal * amount
-            for a, b, density in self.shot:
-                total += np.abs(adjoint[:, a] - adjoint[:, b]) ** 2 * density
-            out[:, k], gain[:, k] = np.sqrt(total), np.abs(adjoint[:, source])
-        return out, out / np.maximum(gain, 1e-30)
-
-
-def _solved(matrices: NDArray[Any], given: NDArray[Any]) -> NDArray[Any]:
+def solved(matrices: NDArray[Any], given: NDArray[Any]) -> NDArray[Any]:
     """Solutions, shape (n, k); nan where a matrix is singular."""
     try:
         return np.asarray(np.linalg.solve(matrices, given[..., None])[..., 0])

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from m3eda.coarse.kernel import Compiled
 from m3eda.coarse.netlist import Analysis, Branch
 from m3eda.coarse.solve import Batch, BoolArray, IntArray
 from m3eda.design.ranges import FloatArray
@@ -132,6 +133,8 @@ class _Steps:
 
     def run(self, x: FloatArray) -> FloatArray:
         batch, times = self._batch, self._times
+        if batch.compiled:
+            return self._compiled(batch.compiled, x)
         found = np.full((batch.count, times.shape[1], x.shape[1]), np.nan)
         found[:, 0] = x
         rows = np.flatnonzero(np.isfinite(x).all(axis=1))
@@ -145,6 +148,19 @@ class _Steps:
                 break
             found[rows, k] = x
         return found
+
+    def _compiled(self, compiled: Compiled, x: FloatArray) -> FloatArray:
+        ground = self._batch.netlist.size
+        moved, plus, minus = [], [], []
+        for source, levels in self._moving:
+            moved.append(levels)
+            plus.append(ground if source.kind == "v" else source.ends[0])
+            minus.append(source.place if source.kind == "v" else source.ends[1])
+        return compiled.transient(
+            x, self._times, np.array(moved), [k % (ground + 1) for k in plus],
+            [k % (ground + 1) for k in minus], FRESH, weight=WEIGHT, close=CLOSE, same=SAME,
+            step=STEP, shortest=SHORTEST, rounds=ROUNDS, tired=TIRED,
+        )  # fmt: skip
 
     def _residual(self, x: FloatArray, k: int, rows: IntArray) -> FloatArray:
         """Currents out of nets and voltages missed of the sizings `rows`, shape (r, size + 1)."""

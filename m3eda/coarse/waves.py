@@ -7,7 +7,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import numpy as np
 
-from m3eda.coarse.netlist import Analysis, Branch, Netlist
+from m3eda.coarse.frequencies import noise, response
+from m3eda.coarse.netlist import TEMPERATURE, Analysis, Branch, Netlist
 from m3eda.coarse.solve import Batch, BoolArray
 from m3eda.coarse.transient import grid, transient
 from m3eda.coarse.transistor import Kind, Point
@@ -151,7 +152,7 @@ def _ac(batch: Batch, each: Analysis, conductance: FloatArray, storage: FloatArr
     def solved(shares: FloatArray) -> FloatArray:
         if each.kind == "sp":
             return _scattered(batch, conductance, storage, at(shares), list(ports.values()))
-        x = batch.response(conductance, storage, at(shares))
+        x = response(batch, conductance, storage, at(shares))
         return np.stack([x[..., one] - x[..., other] for _, one, other in places], axis=-1)
 
     shares = _shares(each, wanted, not batch.netlist.transistors)
@@ -187,7 +188,7 @@ def _ports(batch: Batch, vectors: Sequence[str]) -> dict[str, tuple[Branch, Bran
 def _scattered(batch: Batch, conductance: FloatArray, storage: FloatArray, at: FloatArray,
                pairs: Sequence[tuple[Branch, Branch]]) -> FloatArray:  # fmt: skip
     """S-parameters at frequencies (n, f), shape (n, f, pairs)."""
-    driven = {other.place: batch.response(conductance, storage, at, other.place)
+    driven = {other.place: response(batch, conductance, storage, at, other.place)
               for _, other in pairs}  # fmt: skip
     found = []
     for one, other in pairs:
@@ -238,7 +239,7 @@ def _noise(batch: Batch, each: Analysis, conductance: FloatArray, storage: Float
     solved = at_shares(_shares(each, wanted, False))
     source = next(b.place for b in batch.netlist.branches if b.name == each.source)
     output = [batch.netlist.place(net) for net in each.output]
-    densities = batch.noise(conductance, storage, at, solved, output, source)
+    densities = noise(batch, conductance, storage, at, solved, output, source)
     names = ("onoise_spectrum", "inoise_spectrum")
     for k, own in enumerate(found):
         columns = {"frequency": wanted[k]}
@@ -256,11 +257,15 @@ def _sweep(netlist: Netlist, fills: FloatArray, kinds: Mapping[str, Kind], each:
     count = int(np.max(np.floor((last - first) / step + 1e-6))) + 1
     levels = first[:, None] + step[:, None] * np.arange(count)
     solutions = np.full((len(fills), count, netlist.size + 1), np.nan)
-    x, alive = Batch(netlist, fills, kinds, {each.source: levels[:, 0]}).operating_point()
+    batch = Batch(netlist, fills, kinds, {each.source: levels[:, 0]})
+    x, alive = batch.operating_point()
     begun = alive
     for k in range(count):
         if k:
-            batch = Batch(netlist, fills, kinds, {each.source: levels[:, k]})
+            if each.source == TEMPERATURE:
+                batch = Batch(netlist, fills, kinds, {each.source: levels[:, k]})
+            else:
+                batch.sweep(each.source, levels[:, k])
             x, alive = batch.next_point(x, alive)
         solutions[:, k] = np.where(alive[:, None], x, solutions[:, max(k - 1, 0)])
     places = list(_places(netlist, vectors))
