@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 SOURCE = Path(__file__).with_name("kernel.c")
 HEADERS = ("kernel_transistor.h", "kernel_lu.h", "kernel_batch.h", "kernel_frequencies.h",
            "kernel_time.h")  # fmt: skip
-FLAGS = ("-fcx-limited-range", "-fno-math-errno", "-fno-trapping-math", f"-DSURFACE={SURFACE!r}")
+FLAGS = ("-fno-math-errno", "-fno-trapping-math", f"-DSURFACE={SURFACE!r}")
 LONG = np.dtype(ctypes.c_long)
 _log = logging.getLogger(__name__)
 

@@ -1,5 +1,5 @@
-/* Sparse LU of matrices of one pattern, for SCALAR with SIZE_OF(x) its magnitude and NAME(x) the
- * functions' names: included once for each kind of number.
+/* Sparse LU of matrices of one pattern, for numbers SCALAR with TIMES(x, y), INVERSE(x) and
+ * SIZE_OF(x), its magnitude, and NAME(x) the functions' names: included once for each kind.
  *
  * Which pivots are taken is found once, by Markowitz' count among those that are large enough in
  * their column (Duff, Erisman and Reid, "Direct methods for sparse matrices", 1986, chapter 7), and
@@ -93,7 +93,7 @@ static int NAME(plan)(plan_t *plan, const SCALAR *given) {
             double largest = 0.0;
             long count = -1;
             for (long i = k; i < n; i++) {
-                largest = fmax(largest, SIZE_OF(a[rows[i] * stride + columns[j]]));
+                largest = greater(largest, SIZE_OF(a[rows[i] * stride + columns[j]]));
                 count += filled[rows[i] * n + columns[j]];
             }
             for (long i = k; i < n; i++) {
@@ -122,11 +122,11 @@ static int NAME(plan)(plan_t *plan, const SCALAR *given) {
                 plan->upper[behind++] = columns[j];
         for (long i = k + 1; i < n; i++)
             if (filled[rows[i] * n + c]) {
-                SCALAR factor = a[rows[i] * stride + c] / a[r * stride + c];
+                SCALAR factor = TIMES(a[rows[i] * stride + c], INVERSE(a[r * stride + c]));
                 plan->lower[below++] = rows[i];
                 for (long u = k ? plan->upper_end[k - 1] : 0; u < behind; u++) {
                     int j = plan->upper[u];
-                    a[rows[i] * stride + j] -= factor * a[r * stride + j];
+                    a[rows[i] * stride + j] -= TIMES(factor, a[r * stride + j]);
                     filled[rows[i] * n + j] = 1;
                 }
             }
@@ -147,16 +147,16 @@ static int NAME(factor)(const plan_t *plan, SCALAR *a) {
         SCALAR *own = a + plan->row[k] * stride;
         double largest = 0.0, pivot = SIZE_OF(own[c]);
         for (int i = low; i < low_end; i++)
-            largest = fmax(largest, SIZE_OF(a[plan->lower[i] * stride + c]));
+            largest = greater(largest, SIZE_OF(a[plan->lower[i] * stride + c]));
         if (!(pivot > 0.0 && pivot >= ENOUGH * largest))
             return 0;
-        SCALAR inverse = own[c] = 1.0 / own[c];
+        SCALAR inverse = own[c] = INVERSE(own[c]);
         for (int i = low; i < low_end; i++) {
             SCALAR *other = a + plan->lower[i] * stride;
-            SCALAR factor = other[c] * inverse;
+            SCALAR factor = TIMES(other[c], inverse);
             other[c] = factor;
             for (int u = up; u < up_end; u++)
-                other[plan->upper[u]] -= factor * own[plan->upper[u]];
+                other[plan->upper[u]] -= TIMES(factor, own[plan->upper[u]]);
         }
         low = low_end;
         up = up_end;
@@ -172,14 +172,14 @@ static void NAME(solve)(const plan_t *plan, const SCALAR *a, SCALAR *b, SCALAR *
         SCALAR own = b[plan->row[k]];
         int c = plan->column[k];
         for (; low < plan->lower_end[k]; low++)
-            b[plan->lower[low]] -= a[plan->lower[low] * stride + c] * own;
+            b[plan->lower[low]] -= TIMES(a[plan->lower[low] * stride + c], own);
     }
     for (long k = plan->size - 1; k >= 0; k--) {
         const SCALAR *row = a + plan->row[k] * stride;
         SCALAR own = b[plan->row[k]];
         for (int u = k ? plan->upper_end[k - 1] : 0; u < plan->upper_end[k]; u++)
-            own -= row[plan->upper[u]] * x[plan->upper[u]];
-        x[plan->column[k]] = own * row[plan->column[k]];
+            own -= TIMES(row[plan->upper[u]], x[plan->upper[u]]);
+        x[plan->column[k]] = TIMES(own, row[plan->column[k]]);
     }
 }
 
