@@ -7,7 +7,8 @@ import pytest
 
 from m3eda.circuits.opening import catalogue, open_circuit
 from m3eda.coarse import kernel, solve
-from m3eda.coarse.model import Coarse, _fills
+from m3eda.coarse.frequencies import noise, response
+from m3eda.coarse.model import Coarse
 from m3eda.coarse.netlist import Branch, Netlist, Quantity
 from m3eda.coarse.solve import Batch
 from m3eda.coarse.transistor import Kind, Point
@@ -35,12 +36,13 @@ def compiler():
 
 def transistors(wanted, circuit, supply, celsius):
     """Of about 180 nm."""
-    numbers = np.array([[0.4, 1.3, 0.4, -10.4, 0.0, np.log(0.3), np.log(5.0), 0.5, np.log(0.02)],
-                        [0.42, 1.3, 0.4, -12.0, 1.4, np.log(0.3), np.log(20.0), 0.5, np.log(0.01)],
+    numbers = np.array([[0.4, 1.3, 0.4, -10.4, 0.0, -1.2, 1.6, 0.5, -3.9, 1.4, -4.6, -1.0],
+                        [0.42, 1.3, 0.4, -12.0, 1.4, -1.2, 3.0, 0.5, -4.6, 1.2, -4.2, -0.5],
                         ])  # fmt: skip
     lengths = np.log([0.18e-6, 0.9e-6])
     return {each.model: Kind(-1.0 if each.kind == PMOS else 1.0, lengths, numbers, 10e-6, 8e-3,
-                             3e-10, 1e-9, 1e-24, celsius + 273.15) for each in wanted}  # fmt: skip
+                             3e-10, 1e-9, 1e-24, 2.0, celsius + 273.15)
+            for each in wanted}  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -59,7 +61,7 @@ def benches():
         sizings = [complete(coarse.design, coarse.space.sizing(each)) for each in points]
         for bench in coarse.benches:
             decks = [coarse._deck(bench.testbench, each) for each in sizings]
-            yield bench.netlist, _fills(decks), coarse.kinds, decks[0]
+            yield bench.netlist, bench.holes.fills(decks)[1], coarse.kinds, decks[0]
 
     return of
 
@@ -161,7 +163,7 @@ def test_one_singular_sizing_leaves_others_alone():
     assert np.isnan(found[1, :, :3]).all()
     np.testing.assert_allclose(found[[0, 2], :, :3], np.broadcast_to([1.0, 2.0, 3.0], (2, 2, 3)))
     none = np.zeros((3, 0))
-    at = Point(none, none, none, none, none, none)
+    at = Point(*[none] * len(Point._fields))
     batch.resistors = [(0, -1, np.ones(3))]
     out, _ = noise(batch, conductance, np.zeros((3, 3, 3)), at, np.array([1.0]), [0], 0)
     assert np.isnan(out[1]).all()

@@ -22,6 +22,8 @@ COARSE, FINE = 3, 12
 TURN, ROUNDS = 0.35, 2
 """Change of a phase between two frequencies, in radians, from which there is one more between them,
 and how often that is looked at."""
+NONE = 1e-20
+"""What is as good as 0, in units of the largest at any frequency."""
 DENSE, MOST = 40, 400
 """Of a linear sweep at most so many, and of a circuit without transistors."""
 
@@ -210,7 +212,9 @@ def _smooth(shares: FloatArray, values: FloatArray, wanted: Sequence[FloatArray]
     v = values.shape[2]
     good = np.asarray(np.isfinite(values).all(axis=1, keepdims=True))
     whole = np.where(good, values, 1.0)
-    size = np.log(np.maximum(np.abs(whole), 1e-300))
+    size = np.abs(whole)
+    # between rounding errors and zeros a cubic would go anywhere
+    size = np.log(np.maximum(size, NONE * size.max(axis=1, keepdims=True) + 1e-300))
     both = np.concatenate([size, np.unwrap(np.angle(whole), axis=1)], axis=2)
     spline = CubicSpline(shares, both.transpose(1, 0, 2))
     found: list[FloatArray] = []
