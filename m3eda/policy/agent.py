@@ -33,7 +33,7 @@ the networks that come with m3eda, where they know the circuit; `none` searches 
 alone: trials from which on every second proposal is that of `auto`, as networks may err alike all
 around; `TEACHING` times as many where they know a part of the design. patience: trials after which
 networks that have not led to the specs are left."""
-QUICK, COSTLY = (600, 900, 10, 150), (64, 128, 6, 64)
+QUICK, COSTLY = (600, 900, 10, 150), (96, 192, 8, 96)
 """How thorough a search is: random points, such around good ones, generations and their size."""
 ROUNDS, LIKELY = 3, math.log(0.3)
 """How often a search goes on from what it found, of what is costly, and the log of the chance at
