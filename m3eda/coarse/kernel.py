@@ -89,6 +89,11 @@ def _library() -> ctypes.CDLL | None:
     return loaded
 
 
+def is_compiled() -> bool:
+    """Whether there is a kernel here."""
+    return _library() is not None
+
+
 def compiled(batch: Batch) -> Compiled | None:
     """`batch` for C; None where that cannot be."""
     loaded = _library()

@@ -16,6 +16,7 @@ import numpy as np
 
 from m3eda.coarse import characterise, limits
 from m3eda.coarse.holes import Holes
+from m3eda.coarse.kernel import is_compiled
 from m3eda.coarse.netlist import TEMPERATURE, Netlist, netlist_of
 from m3eda.coarse.quantities import Unsupported
 from m3eda.coarse.transistor import Kind
@@ -190,6 +191,13 @@ class Coarse:
 
     def _deck(self, testbench: Testbench, sizing: Sizing) -> Deck:
         return self._renderer.deck(testbench, self.design.nominal, sizing)
+
+    @property
+    def heavy(self) -> bool:
+        """True where a transient is not for the kernel, or there is none."""
+        return any(
+            each.slow and not (each.netlist.plain and is_compiled()) for each in self.benches
+        )
 
     def stages(self) -> tuple[list[str], list[str]]:
         """Measures that are quickly found, and those that take transients as well."""

@@ -106,6 +106,11 @@ class Netlist:
     temperature: float = 27.0
     """Degrees Celsius."""
 
+    @property
+    def plain(self) -> bool:
+        """Whether field-effect transistors are all that is not linear."""
+        return not self.junctions and not self.behaviours
+
     def place(self, net: str) -> int:
         """Of a net among the unknowns; -1 of ground. Raises Unsupported."""
         if net == GROUND:

@@ -88,11 +88,6 @@ class Batch:
         self.shot: list[tuple[int, int, FloatArray]] = []
         """Shot noise at the operating point that small signals were taken at."""
 
-    @property
-    def plain(self) -> bool:
-        """Whether field-effect transistors are all that is not linear."""
-        return not len(self.junctions) and not len(self.behaviours)
-
     def add_others(self, x: FloatArray, rows: IntArray, jacobian: FloatArray | None,
                    residual: FloatArray | None) -> None:  # fmt: skip
         """Add derivatives and currents of what is neither linear nor a field-effect transistor."""
@@ -102,7 +97,7 @@ class Batch:
     @cached_property
     def compiled(self) -> Compiled | None:
         """What does the work in C; None where NumPy does it."""
-        return None if self.numpy or not self.plain else compiled(self)
+        return None if self.numpy or not self.netlist.plain else compiled(self)
 
     def _stamp(self, each: Branch) -> None:
         (a, b), value = each.ends, each.value.of(self.fills)
@@ -286,7 +281,7 @@ class Batch:
             for k, (d, _, s, _) in enumerate(self.places):
                 residual[:, d] += into[:, k]
                 residual[:, s] -= into[:, k]
-        if not self.plain:
+        if not self.netlist.plain:
             self.add_others(x, rows, jacobian, residual)
         return jacobian, residual
 
@@ -311,7 +306,7 @@ class Batch:
         at = self.devices_at(x, rows)
         conductance = self.conductance[rows]
         self._stamp_transistors(conductance, at)
-        if not self.plain:
+        if not self.netlist.plain:
             self.add_others(x, rows, conductance, None)
             self.shot = self.junctions.noise(x, rows)
         storage = self._capacitances(at, rows)

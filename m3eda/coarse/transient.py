@@ -179,7 +179,7 @@ class _Steps:
             for column, (d, _, s, _) in zip(into.T, batch.places, strict=True):
                 found[:, d] += column
                 found[:, s] -= column
-        if not batch.plain:
+        if not batch.netlist.plain:
             batch.add_others(x, rows, None, found)
         found[:, -1] = 0.0
         return found

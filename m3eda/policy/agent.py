@@ -33,11 +33,10 @@ the networks that come with m3eda, where they know the circuit; `none` searches 
 alone: trials from which on every second proposal is that of `auto`, as networks may err alike all
 around; `TEACHING` times as many where they know a part of the design. patience: trials after which
 networks that have not led to the specs are left."""
-QUICK, COSTLY = (600, 900, 10, 150), (96, 192, 8, 96)
+QUICK, COSTLY, HEAVY = (600, 900, 10, 150), (96, 192, 8, 96), (48, 80, 4, 48)
 """How thorough a search is: random points, such around good ones, generations and their size."""
-ROUNDS, LIKELY = 3, math.log(0.3)
-"""How often a search goes on from what it found, of what is costly, and the log of the chance at
-which it does not."""
+ROUNDS, LIKELY = {COSTLY: 3, HEAVY: 1}, math.log(0.3)
+"""How often a search goes on from what it found, and the log of the chance at which it does not."""
 TEACHING = 2
 """Factor on `alone` where networks know a part of measures or parameters: trials teach the rest."""
 HOPELESS, HOPELESS_FOR = 1e-8, 5
@@ -146,7 +145,9 @@ class M3:
     def _found(self, beliefs: Beliefs, n: int) -> tuple[FloatArray, FloatArray]:
         """The likeliest points, best first, and their scores."""
         search = Search(self._history.space, self._history.rng(1))
-        wide = COSTLY if isinstance(self._networks, Costly) else QUICK
+        wide = QUICK
+        if isinstance(self._networks, Costly):
+            wide = HEAVY if self._networks.heavy else COSTLY
         search.wide, search.near, search.generations, search.children = wide
         search.elite = max(24, 4 * n)
         anchors = beliefs.anchors(self._history)
@@ -155,7 +156,7 @@ class M3:
             others = self._search.models(self._unknown)
             score = Joined([beliefs, AllSpecs(self._history.space, others)])
         found, scores = search.best(score, anchors)
-        for _ in range(ROUNDS if isinstance(self._networks, Costly) else 0):
+        for _ in range(ROUNDS.get(wide, 0)):
             if scores[0] > LIKELY:
                 break
             found, scores = search.best(score, found)

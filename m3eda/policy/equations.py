@@ -22,15 +22,16 @@ from m3eda.policy.shipped import SHARE
 from m3eda.policy.transistors import SimulatedTransistors
 from m3eda.simulate.types import SimulationFailed
 
-POOL, TRIED = 300, 40
-"""Random sizings that are solved at first, and those in time as well."""
+POOL, TRIED, TRIED_HEAVY = 300, 40, 16
+"""Random sizings that are solved at first, and those in time as well; so where that is heavy."""
 LEAST = 0.02
 """Share of them that must have a measure, for it to be taken as known."""
 LEAST_ERROR, EXACT = 0.02, 1e-4
 """Standard deviations on a measure's scale: of one that is solved for, at least, and of one that
 follows from the sizes alone."""
-PERTURBED = 6
-"""Ways in which transistors are taken to be otherwise, to know how sure the measures are."""
+PERTURBED, PERTURBED_HEAVY = 6, 3
+"""Ways in which transistors are taken to be otherwise, to know how sure the measures are; so where
+solving is heavy."""
 SOLVED, UNSOLVED = math.log(0.98), math.log(0.02)
 """Log probability that a measure exists where it does in the coarse model, and where not."""
 CHUNK = 256
@@ -49,14 +50,15 @@ class Equations:
         rng = np.random.default_rng([seed, 7])
         self._pool = coarse.space.snap(rng.random((POOL, coarse.space.dimension)))
         names, scales, errors = [], [], []
-        for stage, points in enumerate((self._pool, self._pool[:TRIED])):
+        tried = self._pool[: TRIED_HEAVY if self.heavy else TRIED]
+        for stage, points in enumerate((self._pool, tried)):
             solved, own = self._solved(points, stage), self._stages[stage]
             there = np.isfinite(solved).mean(axis=0) >= LEAST
             known = [Scale.of(column[np.isfinite(column)]) for column in solved.T[there]]
             kept = [name for name, ok in zip(own, there, strict=True) if ok]
             names += kept
             scales += known
-            errors += self._doubts(points[:TRIED], kept, known, rng) if kept else []
+            errors += self._doubts(tried, kept, known, rng) if kept else []
         self.measures, self.scales, self.errors = tuple(names), tuple(scales), np.array(errors)
 
     def _doubts(
@@ -73,7 +75,7 @@ class Equations:
                              for each in found])  # fmt: skip
 
         here, moves = column(None), []
-        for _ in range(PERTURBED):
+        for _ in range(PERTURBED_HEAVY if self.heavy else PERTURBED):
             kinds = {name: kind.perturbed(rng) for name, kind in self._coarse.kinds.items()}
             moves.append(column(kinds) - here)
         squares = np.where(np.isfinite(moves), np.minimum(np.abs(moves), 1.0) ** 2, np.nan)
@@ -87,6 +89,11 @@ class Equations:
         """Places of `measures` that are answered together, the quick ones first."""
         every = ([k for k, name in enumerate(measures) if name in stage] for stage in self._stages)
         return [each for each in every if each]
+
+    @property
+    def heavy(self) -> bool:
+        """True where NumPy must do what a kernel does elsewhere, and there are transients."""
+        return self._coarse.heavy
 
     @property
     def facts(self) -> Mapping[str, Any]:

@@ -162,6 +162,11 @@ class Networks(Protocol):
 class Costly(Networks, Protocol):
     """What takes milliseconds to answer for one sizing."""
 
+    @property
+    def heavy(self) -> bool:
+        """True where it takes tens of them."""
+        ...
+
     def stages(self, measures: Sequence[str]) -> list[list[int]]:
         """Places of `measures` that are answered together, the quick ones first."""
         ...
