@@ -49,7 +49,7 @@ HIGHEST_OF = Numbers(*map(np.array, (1.5, 2.0, 1.5, 5.0, 5.0, 2.0, 9.0, 4.0, -0.
 """Of `Numbers`, as they are fitted: what is expected, by how much that may be wrong, and bounds."""
 FIRST = 9
 """Of `Numbers`, those that are fitted before all are."""
-FAINT = 1e-8
+FAINT = 1e-9
 """Currents below this are not looked at, A for each um of width."""
 CURRENTS, CONDUCTANCES = 0.03, 0.15
 """Standard deviations of the logarithms of currents and output conductances, in the fit."""

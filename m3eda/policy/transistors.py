@@ -22,7 +22,7 @@ from m3eda.simulate.cache_place import TABLES, cache_folder, parse_size
 from m3eda.simulate.files import content_hash, included_files
 from m3eda.simulate.types import Deck, Simulator, Waveforms
 
-FORMAT = 5
+FORMAT = 6
 TIMEOUT = 120.0
 
 
