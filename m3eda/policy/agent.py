@@ -35,8 +35,9 @@ around; `TEACHING` times as many where they know a part of the design. patience:
 networks that have not led to the specs are left."""
 QUICK, COSTLY, HEAVY = (600, 900, 10, 150), (96, 192, 8, 96), (48, 80, 4, 48)
 """How thorough a search is: random points, such around good ones, generations and their size."""
-ROUNDS, LIKELY = {COSTLY: 3, HEAVY: 1}, math.log(0.3)
-"""How often a search goes on from what it found, and the log of the chance at which it does not."""
+ROUNDS, LIKELY, EARLY = {COSTLY: 3, HEAVY: 1}, math.log(0.3), 4
+"""How often a search goes on from what it found, the log of the chance at which it does not, and
+the proposals after which it goes on once at most: what is hard to find takes its time then."""
 TEACHING = 2
 """Factor on `alone` where networks know a part of measures or parameters: trials teach the rest."""
 HOPELESS, HOPELESS_FOR = 1e-8, 5
@@ -156,7 +157,8 @@ class M3:
             others = self._search.models(self._unknown)
             score = Joined([beliefs, AllSpecs(self._history.space, others)])
         found, scores = search.best(score, anchors)
-        for _ in range(ROUNDS.get(wide, 0)):
+        rounds = ROUNDS.get(wide, 0)
+        for _ in range(rounds if self._asked < EARLY else min(rounds, 1)):
             if scores[0] > LIKELY:
                 break
             found, scores = search.best(score, found)
