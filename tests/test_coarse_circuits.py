@@ -95,3 +95,18 @@ def test_ranks():
 def test_the_benchmark_prints_a_table(capsys):
     assert main(["--smallest", "hysteresis_comparator"]) == 0
     assert "| hysteresis |" in capsys.readouterr().out
+
+
+def test_what_nobody_foresaw_does_not_stop_a_sizing(monkeypatch):
+    def broken(*_):
+        raise ZeroDivisionError
+
+    monkeypatch.setattr("m3eda.policy.equations.Coarse", broken)
+    design = Project.load(ROOT / "examples" / "sallen_key" / "design.yaml").design
+    assert M3(design, 1, {}).describe().startswith("new circuit: start design")
+
+
+@pytest.mark.simulator
+def test_no_transistors_are_not_counted():
+    design = Project.load(ROOT / "examples" / "sallen_key" / "design.yaml").design
+    assert M3(design, 1, {}).describe() == "new circuit: its equations"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from m3eda.coarse import limits
 from m3eda.coarse.netlist import netlist_of
 from m3eda.coarse.quantities import Unsupported
 from tests.coarse_samples import circuit, filled, read
@@ -107,3 +108,24 @@ def test_devices_that_depend_on_sizes():
 
     with pytest.raises(Unsupported, match="which devices there are depends on sizes"):
         netlist_of(skeleton, 1, circuit)
+
+
+@pytest.mark.parametrize(
+    ("card", "expected"),
+    [
+        (".ac dec 0 1 1k", "no frequencies"),
+        (".ac dec 5 0 1k", "no frequencies"),
+        (".ac dec 5 1k 1", "no frequencies"),
+        ("v2 b 0 dc 0 pwl(0 1 2)\n.tran 1n 1u", "a time without a value"),
+    ],
+)
+def test_analyses_without_an_end_are_left_to_the_simulator(card, expected):
+    found = read(f"v1 a 0 1 ac 1\nr1 a 0 1k\n{card}")
+    with pytest.raises(Unsupported, match=expected):
+        limits.check(found, np.zeros((1, 0)))
+
+
+@pytest.mark.parametrize("formula", ["v(a)//2", "v(a)(v(a))", "2(3)", "()"])
+def test_formulas_that_are_none_are_left_to_the_simulator(formula):
+    with pytest.raises(Unsupported, match="an expression that is not read"):
+        read(f"v1 a 0 1\nb1 a 0 i={formula}")

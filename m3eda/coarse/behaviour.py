@@ -69,6 +69,9 @@ def behaviour_of(name: str, ends: tuple[int, int], texts: tuple[str, str],
         formula = ast.parse("".join(written), mode="eval").body
     except SyntaxError as error:
         raise Unsupported(f"{name} is no expression") from error
+    if not all(isinstance(node, ast.Name | ast.BinOp | ast.UnaryOp | ast.expr_context)
+               or type(node) in _ALLOWED for node in ast.walk(formula)):  # fmt: skip
+        raise Unsupported(f"{name} is an expression that is not read")
     return Behaviour(ends, formula, tuple(voltages), tuple(numbers))
 
 

@@ -30,6 +30,18 @@ def check(netlist: Netlist, fills: FloatArray) -> None:
                 raise Unsupported(f"{each.card.text} has too many values, or none")
         elif each.kind == "tran":
             _check_transient(netlist, each, fills)
+        elif each.kind in ("ac", "sp", "noise"):
+            _check_frequencies(each, fills)
+
+
+def _check_frequencies(each: Analysis, fills: FloatArray) -> None:
+    count, first, last = (number.of(fills) for number in each.numbers)
+    least = 0.0 if each.steps == "lin" else np.finfo(float).tiny
+    if (
+        each.steps not in ("dec", "oct", "lin")
+        or not ((count >= 1.0) & (first >= least) & (last >= first) & np.isfinite(last)).all()
+    ):
+        raise Unsupported(f"{each.card.text} has no frequencies")
 
 
 def _check_transient(netlist: Netlist, each: Analysis, fills: FloatArray) -> None:
@@ -37,6 +49,8 @@ def _check_transient(netlist: Netlist, each: Analysis, fills: FloatArray) -> Non
     if not (end > 0.0).all():
         raise Unsupported(f"{each.card.text} has no end")
     for source in netlist.branches:
+        if source.shape == "pwl" and (len(source.times) < 2 or len(source.times) % 2):
+            raise Unsupported(f"{source.name} has a time without a value")
         if source.shape == "pulse" and len(source.times) > 6:
             length = source.times[6].of(fills)
             often = np.where(length > 0.0, end / np.where(length > 0.0, length, 1.0), 0.0)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -15,8 +16,7 @@ from m3eda.coarse.transistor import Kind
 from m3eda.design.ranges import FloatArray
 from m3eda.design.types import Design, Value
 from m3eda.errors import M3edaError
-from m3eda.flow import Project
-from m3eda.plugins import version_of
+from m3eda.plugins import tools
 from m3eda.policy.response import FAR, Answer, Scale
 from m3eda.policy.shipped import SHARE
 from m3eda.policy.transistors import SimulatedTransistors
@@ -36,6 +36,7 @@ SOLVED, UNSOLVED = math.log(0.98), math.log(0.02)
 """Log probability that a measure exists where it does in the coarse model, and where not."""
 CHUNK = 256
 """Sizings that are solved at once."""
+_log = logging.getLogger(__name__)
 
 
 class Equations:
@@ -154,16 +155,18 @@ def equations_of(design: Design, seed: int = 1) -> Equations | None:
     """What the equations of a design's decks tell; None where they tell too little of its specs,
     or its decks hold what the coarse model does not know."""
     try:
-        project = Project.of(design)
-        simulator = project.simulator()
-        version = version_of(simulator, design.simulator.name)
-        transistors = SimulatedTransistors(simulator, version)
+        simulator, functions = tools(design)
+        transistors = SimulatedTransistors(simulator, simulator.available())
         with one_thread(), np.errstate(all="ignore"):
-            coarse = Coarse(design, project.plugins.measures, transistors)
+            coarse = Coarse(design, functions, transistors)
             if not coarse.benches:
                 return None
             found = Equations(coarse, seed, transistors.simulations)
-    except (M3edaError, SimulationFailed, Unsupported):
+    except (M3edaError, SimulationFailed, Unsupported) as error:
+        _log.debug("no equations: %s", error)
+        return None
+    except Exception:  # noqa: BLE001  a deck that nobody foresaw is sized without them
+        _log.debug("no equations", exc_info=True)
         return None
     wanted = [name for name in design.specs if testbenches_of(design, name)]
     known = [name for name in wanted if name in found.measures]

@@ -75,7 +75,9 @@ def _solved(design: Design, most: int = 0) -> Knowledge | None:
     if len(design.specs) - len(own) < most:
         return None
     text = "" if most else "new circuit: "
-    text += f"its equations, transistors from {equations.simulations} simulations of them alone"
+    text += "its equations"
+    if count := equations.simulations:
+        text += f", transistors from {count} simulations of them alone"
     if own:
         text += f"; {', '.join(own)} learnt from the trials"
     return Knowledge(equations, text)
