@@ -12,6 +12,7 @@ import logging
 import os
 import platform
 import shutil
+import stat
 import subprocess
 import tempfile
 from collections.abc import Sequence
@@ -37,11 +38,11 @@ def library(source: Path, headers: Sequence[str], flags: Sequence[str] = ()) -> 
     """
     compiler, files = _compiler(), [source, *map(source.with_name, headers)]
     deciding = repr((compiler, FLAGS, TUNED, tuple(flags))).encode()
-    parts = [*(each.read_bytes() for each in files), deciding, _processor()]
+    parts = [*(each.read_bytes() for each in files), deciding, _processor(), b"%d" % os.getuid()]
     name = f"{source.stem}-{hashlib.sha256(b'|'.join(parts)).hexdigest()[:24]}.so"
     folder = cache_folder(os.environ)
     kept = folder / "kernels" / name if folder else None
-    if kept is not None and kept.is_file():
+    if kept is not None and _own(kept):
         try:
             return ctypes.CDLL(str(kept))
         except OSError:  # damaged: made anew
@@ -55,12 +56,27 @@ def library(source: Path, headers: Sequence[str], flags: Sequence[str] = ()) -> 
         return ctypes.CDLL(str(built))
 
 
+def _own(kept: Path) -> bool:
+    """True where the user made `kept` and nobody else may write it: a cache folder may be shared,
+    and what is loaded runs."""
+    try:
+        found = kept.lstat()
+    except OSError:
+        return False
+    others = stat.S_IWGRP | stat.S_IWOTH
+    return (
+        stat.S_ISREG(found.st_mode) and found.st_uid == os.getuid() and not found.st_mode & others
+    )
+
+
 def _keep(built: Path, kept: Path) -> None:
     """Copy to the cache by a rename, which another process sees whole or not at all."""
     try:
         kept.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=kept.parent) as beside:
-            os.replace(shutil.copy(built, beside), kept)
+            copied = Path(shutil.copy(built, beside))
+            copied.chmod(0o755)  # whatever the umask: see `_own`
+            os.replace(copied, kept)
     except OSError as error:
         _log.debug("%s is not kept: %s", kept.name, error)
 
