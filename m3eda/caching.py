@@ -13,7 +13,7 @@ from typing import IO
 
 from m3eda.errors import ExitCode, StorageError
 from m3eda.simulate.cache import Cache, CacheStats
-from m3eda.simulate.cache_place import TABLES, cache_folder, size_text
+from m3eda.simulate.cache_place import KERNELS, TABLES, cache_folder, size_text
 
 
 def cache_command(
@@ -35,7 +35,8 @@ def cache_command(
     try:
         if clear:
             cache.clear()
-            shutil.rmtree((cache_folder(environment) or Path()) / TABLES, ignore_errors=True)
+            for name in (TABLES, KERNELS):
+                shutil.rmtree((cache_folder(environment) or Path()) / name, ignore_errors=True)
         elif prune is not None:
             cache.prune(prune)
         stats = cache.stats()

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import io
 import os
 import shutil
 import subprocess
 
 import pytest
 
+from m3eda.caching import cache_command
 from m3eda.simulate.compiled import library
 
 pytestmark = pytest.mark.skipif(not shutil.which("cc"), reason="no C compiler")
@@ -61,3 +63,9 @@ def test_a_wide_umask_does_not_have_it_compiled_each_time(source, tmp_path):
     finally:
         os.umask(mask)
     assert kept(tmp_path).stat().st_mode & 0o777 == 0o755
+
+
+def test_clearing_the_cache_drops_it(source, tmp_path):
+    library(source, ())
+    cache_command(io.StringIO(), clear=True)
+    assert not (tmp_path / "cache" / "kernels").exists()

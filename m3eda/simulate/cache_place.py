@@ -12,6 +12,8 @@ DEFAULT_SIZE = 10**9
 """Bytes."""
 TABLES = "technologies"
 """Folder within the cache's, with what is known of the transistors of each technology."""
+KERNELS = "kernels"
+"""Folder within the cache's, with what was compiled."""
 _FORMAT = 1
 _FILE = re.compile(rf"simulations-{_FORMAT}\.(\d+)(@.*)?\.sqlite")
 _NETWORK = {

@@ -18,7 +18,7 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
-from m3eda.simulate.cache_place import cache_folder
+from m3eda.simulate.cache_place import KERNELS, cache_folder
 
 COMPILERS = ("cc", "gcc", "clang")
 FLAGS = ("-O3", "-std=gnu11", "-ffp-contract=fast", "-fPIC", "-shared")
@@ -41,7 +41,7 @@ def library(source: Path, headers: Sequence[str], flags: Sequence[str] = ()) -> 
     parts = [*(each.read_bytes() for each in files), deciding, _processor(), b"%d" % os.getuid()]
     name = f"{source.stem}-{hashlib.sha256(b'|'.join(parts)).hexdigest()[:24]}.so"
     folder = cache_folder(os.environ)
-    kept = folder / "kernels" / name if folder else None
+    kept = folder / KERNELS / name if folder else None
     if kept is not None and _own(kept):
         try:
             return ctypes.CDLL(str(kept))
