@@ -156,7 +156,8 @@ def equations_of(design: Design, seed: int = 1) -> Equations | None:
     or its decks hold what the coarse model does not know."""
     try:
         simulator, functions = tools(design)
-        transistors = SimulatedTransistors(simulator, simulator.available())
+        timeout = design.simulator.timeout
+        transistors = SimulatedTransistors(simulator, simulator.available(), timeout)
         with one_thread(), np.errstate(all="ignore"):
             coarse = Coarse(design, functions, transistors)
             if not coarse.benches:

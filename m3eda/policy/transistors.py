@@ -29,8 +29,9 @@ TIMEOUT = 120.0
 class SimulatedTransistors:
     """By a simulator, or as it told before."""
 
-    def __init__(self, simulator: Simulator, version: str) -> None:
-        self._simulator, self._version = simulator, version
+    def __init__(self, simulator: Simulator, version: str, timeout: float = TIMEOUT) -> None:
+        """`timeout` is of one deck, s."""
+        self._simulator, self._version, self._timeout = simulator, version, timeout
         self.simulations = 0
         """Decks that were simulated here or before."""
 
@@ -54,7 +55,7 @@ class SimulatedTransistors:
             for number, deck in enumerate(decks):
                 rundir = Path(folder) / str(number)
                 rundir.mkdir()
-                found.append(self._simulator.run(deck, rundir, TIMEOUT))
+                found.append(self._simulator.run(deck, rundir, self._timeout))
         return found
 
     def _place(self, decks: Sequence[Deck], files: Sequence[Path], celsius: float) -> Path | None:
