@@ -27,7 +27,8 @@ STEP = 0.5
 HELD, LEAST_HELD = 1e-2, 1e-9
 """Conductance that holds each net where it was, S: at first, and the least, below which it is
 none."""
-RAMPS = ((HELD, 10.0 ** (-1 / 3), 30), (HELD, 10.0**-0.1, 100), (HELD, 0.0, 150))
+RAMPS = ((HELD, 10.0 ** (-1 / 3), 30), (HELD, 10.0**-0.1, 100), (HELD, 0.0, 150),
+         (1e-4, 10.0**-0.05, 150))  # fmt: skip
 """How it falls, one way after the other for what has not converged: `_newton`."""
 AGAIN = (1e-6, 0.1, 4)
 """Near a solution that is known."""
