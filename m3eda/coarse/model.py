@@ -7,7 +7,6 @@ times, and corrected by the few simulations there are.
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
@@ -24,7 +23,7 @@ from m3eda.coarse.waves import simulated
 from m3eda.design.functions import FunctionTable
 from m3eda.design.ranges import FloatArray
 from m3eda.design.space import Space
-from m3eda.design.ties import complete
+from m3eda.design.ties import complete, testbenches_of
 from m3eda.design.types import Design, Sizing, Testbench
 from m3eda.errors import DesignError
 from m3eda.importing.devices import Circuit, circuit_of
@@ -206,7 +205,7 @@ class Coarse:
         first: list[str] = []
         second: list[str] = []
         for name in self.design.measures:
-            needed = testbenches_of(self.design, name)
+            needed = testbenches_of(self.design, [name])
             if needed <= there - set(self.unsupported):
                 (second if needed & slow else first).append(name)
         return first, second
@@ -218,7 +217,7 @@ class Coarse:
         other transistors than those of the design where `kinds` tells."""
         sizings = [complete(self.design, self.space.sizing(point)) for point in points]
         taken = [Measured() for _ in sizings]
-        needed = {each for name in names for each in testbenches_of(self.design, name)}
+        needed = testbenches_of(self.design, names)
         sweeps: list[dict[str, dict[float, CornerResult]]] = [{} for _ in sizings]
         for bench in self.benches:
             name, at = bench.testbench.name, bench.testbench.point
@@ -283,14 +282,3 @@ def _celsius(netlist: Netlist, fills: FloatArray) -> set[float]:
         if each.kind == "dc" and each.source == TEMPERATURE:
             found |= {float(number.of(fills[:1])[0]) for number in each.numbers[:2]}
     return found
-
-
-def testbenches_of(design: Design, measure: str) -> set[str]:
-    """Names of those that a measure, and what it is made of, are taken from."""
-    waiting, seen = [measure], set[str]()
-    while waiting:
-        name = waiting.pop()
-        if name in design.measures and name not in seen:
-            seen.add(name)
-            waiting += re.findall(r"[A-Za-z_]\w*", design.measures[name].expression)
-    return {design.measures[name].testbench for name in seen} - {""}

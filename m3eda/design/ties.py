@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import re
+from collections.abc import Iterable, Sequence
 from functools import lru_cache
 
 from m3eda.design.expressions import Expression
@@ -114,3 +115,14 @@ def at_nominal(design: Design, testbench: Testbench) -> Testbench:
 
 def _no_vector(name: str) -> float:
     raise ValueError(f"a tied parameter cannot use the waveform {name}")
+
+
+def testbenches_of(design: Design, measures: Iterable[str]) -> set[str]:
+    """Names of those that `measures`, and what they are computed from, are taken from."""
+    waiting, seen = list(measures), set[str]()
+    while waiting:
+        name = waiting.pop()
+        if name in design.measures and name not in seen:
+            seen.add(name)
+            waiting += re.findall(r"[A-Za-z_]\w*", design.measures[name].expression)
+    return {design.measures[name].testbench for name in seen} - {""}

@@ -10,10 +10,11 @@ from typing import Any
 import numpy as np
 
 from m3eda.agents.bo import one_thread
-from m3eda.coarse.model import Coarse, testbenches_of
+from m3eda.coarse.model import Coarse
 from m3eda.coarse.quantities import Unsupported
 from m3eda.coarse.transistor import Kind
 from m3eda.design.ranges import FloatArray
+from m3eda.design.ties import testbenches_of
 from m3eda.design.types import Design, Value
 from m3eda.errors import M3edaError
 from m3eda.plugins import tools
@@ -82,7 +83,7 @@ class Equations:
         squares = np.where(np.isfinite(moves), np.minimum(np.abs(moves), 1.0) ** 2, np.nan)
         with np.errstate(all="ignore"):
             typical = np.sqrt(np.nanmean(squares, axis=(0, 1)))
-        return [EXACT if not testbenches_of(self._coarse.design, name)
+        return [EXACT if not testbenches_of(self._coarse.design, [name])
                 else max(float(np.nan_to_num(each, nan=1.0)), LEAST_ERROR)
                 for name, each in zip(names, typical, strict=True)]  # fmt: skip
 
@@ -169,6 +170,6 @@ def equations_of(design: Design, seed: int = 1) -> Equations | None:
     except Exception:  # noqa: BLE001  a deck that nobody foresaw is sized without them
         _log.debug("no equations", exc_info=True)
         return None
-    wanted = [name for name in design.specs if testbenches_of(design, name)]
+    wanted = [name for name in design.specs if testbenches_of(design, [name])]
     known = [name for name in wanted if name in found.measures]
     return found if known and len(known) >= SHARE * len(wanted) else None

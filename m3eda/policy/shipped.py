@@ -6,7 +6,6 @@ import hashlib
 import itertools
 import json
 import math
-import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -17,6 +16,7 @@ import numpy as np
 
 from m3eda.circuits.opening import catalogue, open_circuit
 from m3eda.design.space import Space
+from m3eda.design.ties import testbenches_of
 from m3eda.design.types import Design
 from m3eda.errors import M3edaError, StorageError
 from m3eda.plugins import Plugins
@@ -257,21 +257,10 @@ def _near(one: object, other: object) -> bool:
 
 def template_hashes(design: Design, measures: Iterable[str] | None = None) -> set[str]:
     """Of the text of the circuit itself and of each testbench, or of those of `measures` only."""
-    used = set(design.testbenches) if measures is None else _testbenches(design, measures)
+    used = set(design.testbenches) if measures is None else testbenches_of(design, measures)
     paths = [design.testbenches[name].template for name in sorted(used)]
     paths += [design.netlist] if design.netlist else []
     return {_text_hash(path) for path in paths}
-
-
-def _testbenches(design: Design, measures: Iterable[str]) -> set[str]:
-    """Names of those that `measures`, and what they are computed from, are taken from."""
-    waiting, seen = list(measures), set[str]()
-    while waiting:
-        name = waiting.pop()
-        if name in design.measures and name not in seen:
-            seen.add(name)
-            waiting += re.findall(r"[A-Za-z_]\w*", design.measures[name].expression)
-    return {design.measures[name].testbench for name in seen} - {""}
 
 
 def write_index(folder: Path) -> dict[str, Any]:
