@@ -193,7 +193,7 @@ class Coarse:
 
     @property
     def heavy(self) -> bool:
-        """True where a transient is not for the kernel, or there is none."""
+        """True where a transient is not for the kernel, or there is no kernel."""
         return any(
             each.slow and not (each.netlist.plain and is_compiled()) for each in self.benches
         )
