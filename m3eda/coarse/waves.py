@@ -17,8 +17,8 @@ from m3eda.simulate import types
 from m3eda.simulate.signals import device_vector
 from m3eda.simulate.types import Waveforms
 
-COARSE, FINE = 3, 12
-"""Frequencies a decade that are solved at first, and at most; others are interpolated."""
+COARSE = 3
+"""Frequencies a decade that are solved at first; others are interpolated."""
 TURN, ROUNDS = 0.35, 2
 """Change of a phase between two frequencies, in radians, from which there is one more between them,
 and how often that is looked at."""
@@ -163,7 +163,7 @@ def _ac(batch: Batch, each: Analysis, conductance: FloatArray, storage: FloatArr
         with np.errstate(all="ignore"):
             turns = np.abs(np.angle(given[:, 1:] / given[:, :-1]))
         gaps = np.flatnonzero((np.nan_to_num(turns) > TURN).any(axis=(0, 2)))
-        if not len(gaps) or len(shares) > FINE / COARSE * len(wanted[0]):
+        if not len(gaps):
             break
         more = 0.5 * (shares[gaps] + shares[gaps + 1])
         order = np.argsort(np.concatenate([shares, more]), kind="stable")

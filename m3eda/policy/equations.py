@@ -12,7 +12,6 @@ import numpy as np
 from m3eda.agents.bo import one_thread
 from m3eda.coarse.model import Coarse
 from m3eda.coarse.quantities import Unsupported
-from m3eda.coarse.transistor import Kind
 from m3eda.design.ranges import FloatArray
 from m3eda.design.ties import testbenches_of
 from m3eda.design.types import Design, Value
@@ -60,26 +59,24 @@ class Equations:
             kept = [name for name, ok in zip(own, there, strict=True) if ok]
             names += kept
             scales += known
-            errors += self._doubts(tried, kept, known, rng) if kept else []
+            here = _on_scales(known, solved[: len(tried), there])
+            errors += self._doubts(tried, kept, known, here, rng)
         self.measures, self.scales, self.errors = tuple(names), tuple(scales), np.array(errors)
 
     def _doubts(
         self, points: FloatArray, names: Sequence[str], scales: Sequence[Scale],
-        rng: np.random.Generator,
+        here: FloatArray, rng: np.random.Generator,
     ) -> list[float]:  # fmt: skip
-        """By how much each measure may be missed, on its scale: what it changes by where
-        transistors are otherwise by as much as their fits miss."""
-
-        def column(kinds: Mapping[str, Kind] | None) -> FloatArray:
-            found = self._coarse.measures(points, names, kinds)
-            return np.array([[scale.forward(np.array(each.get(name, math.nan)))
-                              for name, scale in zip(names, scales, strict=True)]
-                             for each in found])  # fmt: skip
-
-        here, moves = column(None), []
-        for _ in range(PERTURBED_HEAVY if self.heavy else PERTURBED):
-            kinds = {name: kind.perturbed(rng) for name, kind in self._coarse.kinds.items()}
-            moves.append(column(kinds) - here)
+        """By how much each measure may be missed, on its scale: what it changes by, from `here` at
+        `points`, shape (n, m), where transistors are otherwise by as much as their fits miss."""
+        moves = [np.full((1, len(names)), 0.0)]
+        if self._coarse.kinds and names:
+            moves.clear()
+            for _ in range(PERTURBED_HEAVY if self.heavy else PERTURBED):
+                kinds = {name: kind.perturbed(rng) for name, kind in self._coarse.kinds.items()}
+                found = self._coarse.measures(points, names, kinds)
+                rows = [[each.get(name, math.nan) for name in names] for each in found]
+                moves.append(_on_scales(scales, np.array(rows)) - here)
         squares = np.where(np.isfinite(moves), np.minimum(np.abs(moves), 1.0) ** 2, np.nan)
         with np.errstate(all="ignore"):
             typical = np.sqrt(np.nanmean(squares, axis=(0, 1)))
@@ -150,6 +147,12 @@ class Equations:
 
     def learn(self, x: FloatArray, values: FloatArray, measures: Sequence[str]) -> None:
         """Nothing: what it misses is for others to correct."""
+
+
+def _on_scales(scales: Sequence[Scale], values: FloatArray) -> FloatArray:
+    """Values in SI units on the scales of their measures, shape (n, m)."""
+    columns = [scale.forward(column) for scale, column in zip(scales, values.T, strict=True)]
+    return np.stack(columns, axis=1) if columns else np.empty((len(values), 0))
 
 
 def equations_of(design: Design, seed: int = 1) -> Equations | None:
